@@ -1,0 +1,118 @@
+# Rooms and ops: flags, link lines and tests decided once.
+#
+#   room(NAME [LIBS lib...])  src/NAME/**.cc -> library floe_NAME; **_test.cc -> NAME_test
+#   op(NAME)                  src/ops/NAME: *.cc -> floe_ops, *_cpu.cc -> floe_ops_kernels, *_test.cc -> ops_test
+#
+# What a room links to is what src/ROOMS lets it include.
+
+file(STRINGS ${PROJECT_SOURCE_DIR}/src/ROOMS rooms_lines REGEX "^[a-z_]+:")
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/ROOMS)
+
+function(room_links NAME OUT)
+  set(links "")
+  foreach(line IN LISTS rooms_lines)
+    if(line MATCHES "^${NAME}: *(.*)$")
+      string(REPLACE " " ";" names "${CMAKE_MATCH_1}")
+      foreach(dep IN LISTS names)
+        list(APPEND links floe_${dep})
+      endforeach()
+    endif()
+  endforeach()
+  set(${OUT} ${links} PARENT_SCOPE)
+endfunction()
+
+function(room_library NAME)
+  cmake_parse_arguments(R "" "" "SOURCES;LIBS" ${ARGN})
+  room_links(${NAME} links)
+  if(R_SOURCES)
+    add_library(floe_${NAME} STATIC ${R_SOURCES})
+    target_link_libraries(floe_${NAME} PUBLIC floe_flags ${links} PRIVATE ${R_LIBS})
+  else()
+    add_library(floe_${NAME} INTERFACE)
+    target_link_libraries(floe_${NAME} INTERFACE floe_flags ${links})
+  endif()
+endfunction()
+
+# Tests may use any room at or below `testing`, whatever room they lie in.
+function(room_test NAME)
+  cmake_parse_arguments(R "" "" "SOURCES;LIBS" ${ARGN})
+  if(NOT FLOE_TESTS OR NOT R_SOURCES)
+    return()
+  endif()
+  add_executable(${NAME}_test ${R_SOURCES})
+  target_link_libraries(${NAME}_test PRIVATE ${R_LIBS} GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${NAME}_test PRIVATE
+    FLOE_SOURCE_DIR="${PROJECT_SOURCE_DIR}" FLOE_BINARY_DIR="${PROJECT_BINARY_DIR}")
+  gtest_discover_tests(${NAME}_test TEST_PREFIX ${NAME}. DISCOVERY_MODE PRE_TEST
+    PROPERTIES LABELS ${NAME} TIMEOUT 300)
+endfunction()
+
+function(room NAME)
+  cmake_parse_arguments(R "" "" "LIBS;TEST_LIBS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${NAME}/*.cc)
+  set(tests ${sources})
+  list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  room_library(${NAME} SOURCES ${sources} LIBS ${R_LIBS})
+  room_test(${NAME} SOURCES ${tests} LIBS floe_${NAME} ${R_TEST_LIBS})
+endfunction()
+
+macro(op NAME)
+  list(APPEND FLOE_OPS ${NAME})
+endmacro()
+
+# After the last op(): the two libraries and the two lists of registrations.
+function(ops_finish)
+  set(definitions "")
+  set(kernels "")
+  set(tests "")
+  set(define_decls "")
+  set(define_calls "")
+  set(kernel_decls "")
+  set(kernel_calls "")
+  foreach(name IN LISTS FLOE_OPS)
+    set(dir ${PROJECT_SOURCE_DIR}/src/ops/${name})
+    file(GLOB files CONFIGURE_DEPENDS ${dir}/*.cc)
+    foreach(file IN LISTS files)
+      if(file MATCHES "_test\\.cc$")
+        list(APPEND tests ${file})
+      elseif(file MATCHES "_cpu\\.cc$")
+        list(APPEND kernels ${file})
+      else()
+        list(APPEND definitions ${file})
+      endif()
+    endforeach()
+    string(APPEND define_decls "void define_${name}(OpTable&);\n")
+    string(APPEND define_calls "  define_${name}(table);\n")
+    if(EXISTS ${dir}/${name}_cpu.cc)
+      string(APPEND kernel_decls "void add_${name}_cpu(KernelTable&);\n")
+      string(APPEND kernel_calls "  add_${name}_cpu(table);\n")
+    endif()
+  endforeach()
+  set(gen ${PROJECT_BINARY_DIR}/generated)
+  file(CONFIGURE OUTPUT ${gen}/op_table.cc CONTENT
+"// Generated from the op() lines of src/ops/CMakeLists.txt.
+#include \"ir/op.h\"
+namespace floe {
+${define_decls}void define_all_ops(OpTable& table) {
+${define_calls}}
+}  // namespace floe
+")
+  file(CONFIGURE OUTPUT ${gen}/cpu_kernels.cc CONTENT
+"// Generated from the op() lines of src/ops/CMakeLists.txt.
+#include \"kernel/kernel.h\"
+namespace floe {
+${kernel_decls}void add_all_cpu_kernels(KernelTable& table) {
+${kernel_calls}}
+}  // namespace floe
+")
+  file(GLOB shared CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/ops/*.cc)
+  list(FILTER shared EXCLUDE REGEX "_test\\.cc$")
+  room_library(ops SOURCES ${definitions} ${shared} ${gen}/op_table.cc)
+  room_library(ops_kernels SOURCES ${kernels} ${gen}/cpu_kernels.cc LIBS DNNL::dnnl hwy::hwy)
+  # Kernels are compiled for speed in every preset but the sanitizers' and the debugger's.
+  if(kernels)
+    set_source_files_properties(${kernels} PROPERTIES COMPILE_OPTIONS "${FLOE_KERNEL_FLAGS}")
+  endif()
+  room_test(ops SOURCES ${tests} LIBS floe_ops floe_testing)
+endfunction()

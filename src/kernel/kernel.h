@@ -1,0 +1,75 @@
+// How a kernel is known to the rest: by op, device, and what it supports. Binding happens once for each set of shapes
+// (primitives are made, block sizes chosen, attributes read); running happens at every step and allocates nothing.
+#pragma once
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "device/device.h"
+#include "tensor/attrs.h"
+#include "tensor/tensor.h"
+
+namespace floe {
+
+class ThreadPool;
+
+struct KernelSignature {
+  std::string_view op;
+  std::vector<DType> inputs;
+  std::vector<int> ranks;  // of the inputs
+  std::vector<DType> outputs;
+  const Attrs* attrs;
+};
+
+// Shapes and strides are known, `data` is null.
+struct KernelCall {
+  const Attrs& attrs;  // dims already numbers
+  std::span<const View> inputs;
+  std::span<const View> outputs;
+  int threads;  // of the pool that will run it, for scratch space
+};
+
+struct KernelRun {
+  std::span<const View> inputs;   // as bound, with data
+  std::span<const View> outputs;
+  void* workspace;                // 64-byte aligned, contents undefined
+  ThreadPool* pool;
+};
+
+struct BoundKernel {
+  size_t workspace = 0;  // bytes
+  std::function<void(const KernelRun&)> run;
+};
+
+struct Kernel {
+  std::string op;
+  DeviceKind device = DeviceKind::cpu;
+  std::string name;  // unique for the device: "layer_norm.f32"
+  std::function<bool(const KernelSignature&)> supports;
+  std::function<BoundKernel(const KernelCall&)> bind;
+  // Bit i: input i may come with strides as long as its last dim is contiguous (a slice of a merged projection).
+  // All other inputs and all outputs are row-major.
+  uint32_t strided_inputs = 0;
+  std::vector<std::pair<int, int>> in_place;  // (output, input) that may be the same memory
+};
+
+class KernelTable {
+ public:
+  void add(Kernel kernel);  // later ones of the same op are asked first
+  const Kernel* find(DeviceKind device, const KernelSignature& signature) const;
+  const Kernel& named(DeviceKind device, std::string_view name) const;  // throws bug
+  const std::vector<Kernel>& all() const { return kernels_; }
+
+ private:
+  std::vector<Kernel> kernels_;
+};
+
+// Generated from the op() lines of src/ops/CMakeLists.txt.
+void add_all_cpu_kernels(KernelTable& table);
+
+}  // namespace floe

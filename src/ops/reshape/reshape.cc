@@ -1,0 +1,37 @@
+#include "ops/reshape/reshape.h"
+
+#include "ir/evaluate.h"
+
+namespace floe {
+
+Value reshape(Builder& b, Value x, Dims dims) {
+  if (b.type(x).dims == dims) return x;
+  return b.add("reshape", {x}, {{"dims", std::move(dims)}});
+}
+
+void define_reshape(OpTable& table) {
+  OpDef op;
+  op.name = "reshape";
+  op.summary = "the same elements in row-major order under attribute dims";
+  op.min_inputs = op.max_inputs = 1;
+  op.infer = [](const InferArgs& args) -> std::vector<Type> {
+    const Type& x = args.inputs[0];
+    Type result{x.dtype, args.attrs.dims("dims")};
+    if (!args.equal(x.size(), result.size())) {
+      args.fail("{} has {} elements, {} has {}", text_of(x), x.size().text(), text_of(result.dims),
+                result.size().text());
+    }
+    return {result};
+  };
+  op.evaluate = [](const EvalArgs& args) -> std::vector<RefTensor> {
+    RefTensor out = args.inputs[0];
+    out.shape = args.shapes[0];
+    return {out};
+  };
+  op.gradient = [](Builder& b, const GradientArgs& args) -> Values {
+    return {reshape(b, args.d_outputs[0], b.type(args.inputs[0]).dims)};
+  };
+  table.add(std::move(op));
+}
+
+}  // namespace floe

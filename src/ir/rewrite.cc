@@ -44,6 +44,11 @@ Graph remove_dead(const Graph& graph) {
   for (const NamedValue& output : graph.outputs()) mark(output.value);
   for (const NamedValue& update : graph.updates()) mark(update.value);
   for (const NamedValue& input : graph.inputs()) mark(input.value);
+  for (const NamedValue& state : graph.states()) {
+    for (const NamedValue& update : graph.updates()) {
+      if (update.name == state.name) mark(state.value);
+    }
+  }
   for (int i = graph.node_count() - 1; i >= 0; --i) {
     if (!live[static_cast<size_t>(i)]) continue;
     for (const Value input : graph.node(i).inputs) mark(input);

@@ -26,7 +26,8 @@ struct RewriteOptions {
 };
 Graph rewrite(const Graph& graph, const RewriteRule& rule, RewriteOptions options = {});
 
-// Nodes that no output or update needs are left out; inputs stay (a feed is part of the door), states go.
+// Nodes that no output or update needs are left out; inputs stay (a feed is part of the door), states that
+// are neither read nor updated go.
 Graph remove_dead(const Graph& graph);
 
 // Copies one node onto new inputs; types are inferred again.

@@ -3,6 +3,9 @@
 if(NOT CMAKE_CUDA_ARCHITECTURES)
   set(CMAKE_CUDA_ARCHITECTURES 80 90a-real)  # 80 with PTX, so that newer cards run it; 90a has the fast paths
 endif()
+if(NOT CMAKE_CUDA_COMPILER_LAUNCHER)
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
+endif()
 enable_language(CUDA)
 find_package(CUDAToolkit 13 REQUIRED)
 

@@ -115,12 +115,12 @@ void check_charsmap(std::string_view charsmap, const Fields& fields) {
   if (trie_size > charsmap.size() || trie_size % sizeof(Unit) != 0) {
     fields.damaged("its normalisation rule has a wrong size");
   }
-  std::vector<Unit> units(trie_size / sizeof(Unit));
-  std::memcpy(units.data(), charsmap.data(), trie_size);
   const std::string_view replacements = charsmap.substr(trie_size);
-  if (units.empty() || replacements.empty() || replacements.back() != '\0') {
+  if (trie_size == 0 || replacements.empty() || replacements.back() != '\0') {
     fields.damaged("its normalisation rule is incomplete");
   }
+  std::vector<Unit> units(trie_size / sizeof(Unit));
+  std::memcpy(units.data(), charsmap.data(), trie_size);
 
   // Depth first, children before parents; deepest[u] is the most values on a path from u on.
   constexpr int kNotSeen = -2, kOpen = -1;

@@ -39,10 +39,9 @@ std::string piece(const std::string& text, Type type = kNormal, float score = -1
 
 // A normaliser with the given double array and replacements.
 std::string normalizer(const std::vector<uint32_t>& units, const std::string& replacements) {
-  std::string blob(4 + 4 * units.size(), '\0');
-  const auto size = static_cast<uint32_t>(4 * units.size());
-  std::memcpy(blob.data(), &size, 4);
-  std::memcpy(blob.data() + 4, units.data(), size);
+  const auto bytes = [](uint32_t number) { return std::string(reinterpret_cast<const char*>(&number), sizeof number); };
+  std::string blob = bytes(static_cast<uint32_t>(units.size() * sizeof(uint32_t)));
+  for (const uint32_t unit : units) blob += bytes(unit);
   return field(3, field(2, blob + replacements));
 }
 

@@ -59,7 +59,9 @@ class Parser {
   std::string name() {
     skip_space();
     const size_t start = at_;
-    while (at_ < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[at_])) != 0 || text_[at_] == '_')) ++at_;
+    while (at_ < text_.size() &&
+           (std::isalnum(static_cast<unsigned char>(text_[at_])) != 0 || text_[at_] == '_'))
+      ++at_;
     if (start == at_) error("a name expected");
     return std::string(text_.substr(start, at_ - start));
   }
@@ -85,20 +87,28 @@ class Parser {
       if (at_ >= text_.size()) error("a string is not closed");
       const char escape = text_[at_++];
       switch (escape) {
-        case 'n': out += '\n'; break;
-        case 't': out += '\t'; break;
-        case 'r': out += '\r'; break;
+        case 'n':
+          out += '\n';
+          break;
+        case 't':
+          out += '\t';
+          break;
+        case 'r':
+          out += '\r';
+          break;
         case 'x': {
           unsigned value = 0;
           if (at_ + 2 > text_.size() ||
-              std::from_chars(text_.data() + at_, text_.data() + at_ + 2, value, 16).ptr != text_.data() + at_ + 2) {
+              std::from_chars(text_.data() + at_, text_.data() + at_ + 2, value, 16).ptr !=
+                  text_.data() + at_ + 2) {
             error("\\x needs two digits");
           }
           out += static_cast<char>(value);
           at_ += 2;
           break;
         }
-        default: out += escape;
+        default:
+          out += escape;
       }
     }
   }
@@ -164,7 +174,8 @@ class Parser {
     if (word == "-inf") return -std::numeric_limits<double>::infinity();
     double out = 0;
     const auto [end, code] = std::from_chars(word.data(), word.data() + word.size(), out);
-    if (code != std::errc() || end != word.data() + word.size()) error(fmt::format("'{}' is not a number", word));
+    if (code != std::errc() || end != word.data() + word.size())
+      error(fmt::format("'{}' is not a number", word));
     return out;
   }
 
@@ -187,15 +198,16 @@ class Parser {
     }
     if (c == '-' || std::isdigit(static_cast<unsigned char>(c)) != 0) {
       const size_t start = at_;
-      while (at_ < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[at_])) != 0 || text_[at_] == '.' ||
-                                    text_[at_] == '-' || text_[at_] == '+')) {
+      while (at_ < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[at_])) != 0 ||
+                                    text_[at_] == '.' || text_[at_] == '-' || text_[at_] == '+')) {
         ++at_;
       }
       const std::string_view word = text_.substr(start, at_ - start);
       if (word.find_first_of(".enf") == std::string_view::npos) {
         int64_t whole = 0;
         const auto [end, code] = std::from_chars(word.data(), word.data() + word.size(), whole);
-        if (code != std::errc() || end != word.data() + word.size()) error(fmt::format("'{}' is not a number", word));
+        if (code != std::errc() || end != word.data() + word.size())
+          error(fmt::format("'{}' is not a number", word));
         return whole;
       }
       return number(word);
@@ -212,7 +224,8 @@ class Parser {
     const DType element = dtype(name());
     expect("[");
     Shape shape;
-    for (const std::string_view part : split(until('[', ']'))) shape.push_back(static_cast<int64_t>(number(part)));
+    for (const std::string_view part : split(until('[', ']')))
+      shape.push_back(static_cast<int64_t>(number(part)));
     expect("{");
     const std::vector<std::string_view> parts = split(until('{', '}'));
     if (static_cast<int64_t>(parts.size()) != count(shape)) {
@@ -314,7 +327,8 @@ class Parser {
     }
     for (size_t i = 0; i < got.size(); ++i) {
       if (!(graph.type(got[i]) == types[i])) {
-        error(fmt::format("'{}' gives {}, the text says {}", op, text_of(graph.type(got[i])), text_of(types[i])));
+        error(fmt::format("'{}' gives {}, the text says {}", op, text_of(graph.type(got[i])),
+                          text_of(types[i])));
       }
       if (!values->emplace(results[i], got[i]).second) error(fmt::format("%{} is defined twice", results[i]));
     }

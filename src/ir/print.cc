@@ -45,11 +45,13 @@ std::string dot_escape(const std::string& text) {
 std::string print_node(const Graph& graph, const Node& node) {
   (void)graph;
   std::string out;
-  for (int i = 0; i < node.result_count(); ++i) out += fmt::format("{}%{}", i > 0 ? ", " : "", node.result(i).id);
+  for (int i = 0; i < node.result_count(); ++i)
+    out += fmt::format("{}%{}", i > 0 ? ", " : "", node.result(i).id);
   out += " = " + node.op->name;
   if (!node.inputs.empty()) {
     out += "(";
-    for (size_t i = 0; i < node.inputs.size(); ++i) out += fmt::format("{}%{}", i > 0 ? ", " : "", node.inputs[i].id);
+    for (size_t i = 0; i < node.inputs.size(); ++i)
+      out += fmt::format("{}%{}", i > 0 ? ", " : "", node.inputs[i].id);
     out += ")";
   }
   const std::string attrs = node.attrs.text();
@@ -67,8 +69,9 @@ std::string print(const Graph& graph) {
 }
 
 std::string print_dot(const Graph& graph) {
-  std::string out = "digraph floe {\n  rankdir=TB; node [shape=box, style=filled, fontname=\"Helvetica\", fontsize=10];\n"
-                    "  edge [fontname=\"Helvetica\", fontsize=8];\n";
+  std::string out =
+      "digraph floe {\n  rankdir=TB; node [shape=box, style=filled, fontname=\"Helvetica\", fontsize=10];\n"
+      "  edge [fontname=\"Helvetica\", fontsize=8];\n";
   for (int i = 0; i < graph.node_count(); ++i) {
     const Node& node = graph.node(i);
     const bool door = node.op->name == "input" || node.op->name == "state" || node.op->name == "constant";
@@ -76,8 +79,8 @@ std::string print_dot(const Graph& graph) {
     if (node.attrs.has("name")) label += "\\n" + dot_escape(node.attrs.text("name"));
     if (!node.where.empty()) label += "\\n" + dot_escape(node.where);
     out += fmt::format("  n{} [label=\"{}\", fillcolor=\"{}\"];\n", i, label,
-                       door                     ? "#e8e8e8"
-                       : node.body != nullptr   ? "#ffe0b0"
+                       door                                                        ? "#e8e8e8"
+                       : node.body != nullptr                                      ? "#ffe0b0"
                        : node.op->name == "matmul" || node.op->name == "attention" ? "#b8d8ff"
                                                                                    : "#ffffff");
     for (const Value input : node.inputs) {

@@ -18,7 +18,8 @@ namespace floe {
 std::string print(const Graph& graph);
 std::string print_node(const Graph& graph, const Node& node);  // one line, without the body
 
-// Throws Error{user} with the line's number and text. Types are inferred again and must equal the written ones.
+// Throws Error{user} with the line's number and text. Types are inferred again and must equal the written
+// ones.
 Graph parse(const OpTable& ops, std::string_view text);
 
 // A picture for `dot`: ops as boxes, values as arrows with their types, layers as colours.

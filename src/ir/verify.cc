@@ -23,7 +23,8 @@ class Verifier {
       require(node.first.id == next, "values are not numbered in order");
       next += node.result_count();
       for (const Value input : node.inputs) {
-        require(input.id >= 0 && input.id < node.first.id, fmt::format("%{} is used before it is defined", input.id));
+        require(input.id >= 0 && input.id < node.first.id,
+                fmt::format("%{} is used before it is defined", input.id));
       }
       check_types(node);
       if (node.body != nullptr) verify(*node.body, pass_);
@@ -36,7 +37,8 @@ class Verifier {
   void require(bool condition, const std::string& what) const {
     if (condition) return;
     std::string text = fmt::format("after {}: graph '{}': {}", pass_, graph_.name(), what);
-    for (int i = std::max(0, at_ - kNeighbours); at_ >= 0 && i <= at_ + kNeighbours && i < graph_.node_count(); ++i) {
+    for (int i = std::max(0, at_ - kNeighbours);
+         at_ >= 0 && i <= at_ + kNeighbours && i < graph_.node_count(); ++i) {
       text += fmt::format("\n{} {}", i == at_ ? "->" : "  ", print_node(graph_, graph_.node(i)));
     }
     throw Error(ErrorKind::bug, text);
@@ -89,8 +91,8 @@ class Verifier {
       }
       require(static_cast<bool>(state), fmt::format("update of '{}', which is no state", update.name));
       require(graph_.type(state) == graph_.type(update.value),
-              fmt::format("update of '{}' is {}, the state {}", update.name, text_of(graph_.type(update.value)),
-                          text_of(graph_.type(state))));
+              fmt::format("update of '{}' is {}, the state {}", update.name,
+                          text_of(graph_.type(update.value)), text_of(graph_.type(state))));
     }
   }
 

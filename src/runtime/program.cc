@@ -55,7 +55,8 @@ std::string print(const ProgramEntry& entry) {
     for (const int slot : step.inputs) out += "       <- " + slot_text(entry, slot) + "\n";
     for (const int slot : step.outputs) out += "       -> " + slot_text(entry, slot) + "\n";
   }
-  for (const NamedSlot& output : entry.outputs) out += fmt::format("return {} = {}\n", output.name, slot_text(entry, output.slot));
+  for (const NamedSlot& output : entry.outputs)
+    out += fmt::format("return {} = {}\n", output.name, slot_text(entry, output.slot));
   for (const std::string& op : entry.fallbacks) out += fmt::format("through its meaning: {}\n", op);
   return out;
 }
@@ -74,8 +75,8 @@ MemoryPlan plan_memory(const ProgramEntry& entry, const Binding& binding) {
     plan.sum += plan.sizes[i];
     if (bytes > 0) order.push_back(static_cast<int>(i));
   }
-  // Largest first, each at the lowest offset that is free during its whole life (greedy by size: Pisarchyk and Lee,
-  // "Efficient memory management for deep neural net inference", 2020).
+  // Largest first, each at the lowest offset that is free during its whole life (greedy by size: Pisarchyk
+  // and Lee, "Efficient memory management for deep neural net inference", 2020).
   std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
     return plan.sizes[static_cast<size_t>(a)] > plan.sizes[static_cast<size_t>(b)];
   });
@@ -112,8 +113,8 @@ std::string print(const ProgramEntry& entry, const MemoryPlan& plan) {
   for (size_t i = 0; i < entry.storages.size(); ++i) {
     const StorageSpec& storage = entry.storages[i];
     if (storage.kind != StorageSpec::Kind::arena) continue;
-    out += fmt::format("m{:<5} steps {:>4}..{:<4} offset {:>12} bytes {:>12} = {}\n", i, storage.first, storage.last,
-                       plan.offsets[i], plan.sizes[i], storage.bytes.text());
+    out += fmt::format("m{:<5} steps {:>4}..{:<4} offset {:>12} bytes {:>12} = {}\n", i, storage.first,
+                       storage.last, plan.offsets[i], plan.sizes[i], storage.bytes.text());
   }
   return out;
 }

@@ -1,5 +1,6 @@
-// What a compiled graph is: data. Steps name kernels; slots say where each value lies, in sizes that may still be
-// expressions; storages say how long memory is needed. The runtime solves offsets for each binding of the dims.
+// What a compiled graph is: data. Steps name kernels; slots say where each value lies, in sizes that may
+// still be expressions; storages say how long memory is needed. The runtime solves offsets for each binding
+// of the dims.
 #pragma once
 #include <map>
 #include <string>
@@ -14,10 +15,10 @@ namespace floe {
 
 struct StorageSpec {
   enum class Kind { arena, input, state, constant } kind = Kind::arena;
-  std::string name;      // of the input or state
-  int constant = -1;     // index into Program::constants
+  std::string name;   // of the input or state
+  int constant = -1;  // index into Program::constants
   Dim bytes;
-  int first = 0;         // steps during which it is live, both ends included; arena only
+  int first = 0;  // steps during which it is live, both ends included; arena only
   int last = 0;
 };
 
@@ -33,9 +34,9 @@ struct StepSpec {
   std::string op;
   std::string kernel;  // name in the device's table; "copy" copies input 0 to output 0
   Attrs attrs;
-  std::vector<int> inputs;   // slots
+  std::vector<int> inputs;  // slots
   std::vector<int> outputs;
-  std::string where;         // layer
+  std::string where;  // layer
 };
 
 struct NamedSlot {
@@ -51,7 +52,7 @@ struct ProgramEntry {
   std::vector<StepSpec> steps;
   std::vector<NamedSlot> inputs;
   std::vector<NamedSlot> outputs;
-  std::vector<NamedSlot> states;  // as read
+  std::vector<NamedSlot> states;       // as read
   std::vector<std::string> fallbacks;  // ops that had no kernel and were run through their meaning
 };
 
@@ -67,10 +68,10 @@ std::string print(const ProgramEntry& entry);
 
 // Offsets of the arena storages for one binding: storages whose lives overlap do not overlap in memory.
 struct MemoryPlan {
-  std::vector<size_t> sizes;    // by storage; 0 where not in the arena
+  std::vector<size_t> sizes;  // by storage; 0 where not in the arena
   std::vector<size_t> offsets;
-  size_t arena = 0;             // bytes
-  size_t sum = 0;               // what the storages would take without sharing
+  size_t arena = 0;  // bytes
+  size_t sum = 0;    // what the storages would take without sharing
 };
 MemoryPlan plan_memory(const ProgramEntry& entry, const Binding& binding);
 std::string print(const ProgramEntry& entry, const MemoryPlan& plan);

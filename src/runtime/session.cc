@@ -21,8 +21,8 @@ void match(const Dims& dims, const View& view, std::string_view name, Binding* b
     if (!dims[i].is_symbol(&symbol)) continue;
     const auto [at, added] = binding->emplace(std::string(symbol), view.dims[i]);
     if (!added && at->second != view.dims[i]) {
-      fail_user("'{}' must have shape {}, got {}: {} is {} elsewhere", name, text_of(dims), text_of(view.shape()),
-                symbol, at->second);
+      fail_user("'{}' must have shape {}, got {}: {} is {} elsewhere", name, text_of(dims),
+                text_of(view.shape()), symbol, at->second);
     }
   }
 }
@@ -43,9 +43,9 @@ struct Session::Bound {
   };
   std::vector<Step> steps;
   struct FeedPatch {
-    int input;        // index into the entry's inputs
+    int input;  // index into the entry's inputs
     View* view;
-    size_t offset;    // bytes
+    size_t offset;  // bytes
   };
   std::vector<FeedPatch> patches;
   std::vector<View> outputs;
@@ -61,9 +61,13 @@ struct Session::EntryState {
   std::vector<int64_t> calls;
 };
 
-Session::Session(std::shared_ptr<const Program> program, const KernelTable& kernels, ThreadPool& pool, State& state,
-                 size_t max_bindings)
-    : program_(std::move(program)), kernels_(kernels), pool_(pool), state_(state), max_bindings_(max_bindings) {
+Session::Session(std::shared_ptr<const Program> program, const KernelTable& kernels, ThreadPool& pool,
+                 State& state, size_t max_bindings)
+    : program_(std::move(program)),
+      kernels_(kernels),
+      pool_(pool),
+      state_(state),
+      max_bindings_(max_bindings) {
   for (const ProgramEntry& entry : program_->entries) {
     auto state_of_entry = std::make_unique<EntryState>();
     state_of_entry->entry = &entry;
@@ -80,7 +84,8 @@ Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> fee
   const ProgramEntry& entry = *entry_state.entry;
   Binding binding = extra;
   for (const NamedSlot& input : entry.inputs) {
-    const auto feed = std::find_if(feeds.begin(), feeds.end(), [&](const Feed& f) { return f.name == input.name; });
+    const auto feed =
+        std::find_if(feeds.begin(), feeds.end(), [&](const Feed& f) { return f.name == input.name; });
     if (feed == feeds.end()) fail_user("entry '{}' needs '{}'", entry.name, input.name);
     const SlotSpec& slot = entry.slots[static_cast<size_t>(input.slot)];
     if (feed->value.dtype != slot.dtype) {
@@ -118,7 +123,8 @@ Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> fee
     }
   };
   for (const NamedSlot& input : entry.inputs) {
-    const auto feed = std::find_if(feeds.begin(), feeds.end(), [&](const Feed& f) { return f.name == input.name; });
+    const auto feed =
+        std::find_if(feeds.begin(), feeds.end(), [&](const Feed& f) { return f.name == input.name; });
     check_shape(entry.slots[static_cast<size_t>(input.slot)], feed->value.shape(), input.name);
   }
   for (const NamedSlot& state : entry.states) {
@@ -160,8 +166,8 @@ Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> fee
     try {
       step.kernel = kernel.bind({*step.attrs, step.inputs, step.outputs, pool_.threads()});
     } catch (const Error& e) {
-      throw Error(e.kind(), fmt::format("{} (step {} {}{}{})", e.what(), i, spec.op, spec.where.empty() ? "" : " in ",
-                                        spec.where));
+      throw Error(e.kind(), fmt::format("{} (step {} {}{}{})", e.what(), i, spec.op,
+                                        spec.where.empty() ? "" : " in ", spec.where));
     }
     workspace = std::max(workspace, step.kernel.workspace);
   }
@@ -219,7 +225,8 @@ void Session::refresh(Bound& bound) {
   bound.state_generation = state_.generation();
 }
 
-const std::vector<View>& Session::run(std::string_view entry_name, std::span<const Feed> feeds, const Binding& extra) {
+const std::vector<View>& Session::run(std::string_view entry_name, std::span<const Feed> feeds,
+                                      const Binding& extra) {
   EntryState* entry_state = nullptr;
   for (const auto& candidate : entries_) {
     if (candidate->entry->name == entry_name) entry_state = candidate.get();
@@ -232,14 +239,16 @@ const std::vector<View>& Session::run(std::string_view entry_name, std::span<con
     arena_ = Tensor(DType::u8, {static_cast<int64_t>(bound.arena)});
     ++arena_generation_;
   }
-  if (bound.arena_generation != arena_generation_ || bound.state_generation != state_.generation()) refresh(bound);
+  if (bound.arena_generation != arena_generation_ || bound.state_generation != state_.generation())
+    refresh(bound);
   for (const Bound::FeedPatch& patch : bound.patches) {
     const std::string& name = entry.inputs[static_cast<size_t>(patch.input)].name;
     const auto feed = std::find_if(feeds.begin(), feeds.end(), [&](const Feed& f) { return f.name == name; });
     FLOE_CHECK(feed->value.contiguous(), "feed '{}' is not row-major", name);
     patch.view->data = static_cast<char*>(feed->value.data) + patch.offset;
   }
-  void* workspace = arena_.bytes() == 0 ? nullptr : static_cast<char*>(arena_.data()) + bound.workspace_offset;
+  void* workspace =
+      arena_.bytes() == 0 ? nullptr : static_cast<char*>(arena_.data()) + bound.workspace_offset;
   for (size_t i = 0; i < bound.steps.size(); ++i) {
     const Bound::Step& step = bound.steps[i];
     const KernelRun call{step.inputs, step.outputs, workspace, &pool_};
@@ -249,7 +258,8 @@ const std::vector<View>& Session::run(std::string_view entry_name, std::span<con
     }
     const auto start = std::chrono::steady_clock::now();
     step.kernel.run(call);
-    entry_state->seconds[i] += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    entry_state->seconds[i] +=
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     ++entry_state->calls[i];
   }
   outputs_ = bound.outputs;

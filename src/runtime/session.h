@@ -1,5 +1,5 @@
-// Runs a Program's entries on the CPU: one arena, one pool, a State. The first run with new sizes binds every kernel and
-// solves the memory plan; later ones with those sizes only call the kernels.
+// Runs a Program's entries on the CPU: one arena, one pool, a State. The first run with new sizes binds every
+// kernel and solves the memory plan; later ones with those sizes only call the kernels.
 #pragma once
 #include <cstdint>
 #include <list>
@@ -31,16 +31,19 @@ struct StepTime {
 
 class Session {
  public:
-  // The program, kernels, pool and state must outlive the session. At most `max_bindings` sets of sizes are kept.
+  // The program, kernels, pool and state must outlive the session. At most `max_bindings` sets of sizes are
+  // kept.
   Session(std::shared_ptr<const Program> program, const KernelTable& kernels, ThreadPool& pool, State& state,
           size_t max_bindings = 64);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // Outputs in the entry's order, valid until the next run. Dims are taken from the feeds' and states' shapes;
-  // `extra` gives those that occur in neither. Throws Error{user} naming a feed that is missing or does not fit.
-  const std::vector<View>& run(std::string_view entry, std::span<const Feed> feeds, const Binding& extra = {});
+  // Outputs in the entry's order, valid until the next run. Dims are taken from the feeds' and states'
+  // shapes; `extra` gives those that occur in neither. Throws Error{user} naming a feed that is missing or
+  // does not fit.
+  const std::vector<View>& run(std::string_view entry, std::span<const Feed> feeds,
+                               const Binding& extra = {});
   View output(std::string_view name) const;  // of the last run
 
   size_t arena_bytes() const;

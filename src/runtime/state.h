@@ -11,7 +11,8 @@ namespace floe {
 
 class State {
  public:
-  // Replaces a tensor of that name. Views of the old one become invalid; sessions notice through generation().
+  // Replaces a tensor of that name. Views of the old one become invalid; sessions notice through
+  // generation().
   Tensor& set(std::string_view name, Tensor value);
   Tensor& get(std::string_view name);  // throws Error{user} naming it
   const Tensor& get(std::string_view name) const;

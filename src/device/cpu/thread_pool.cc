@@ -24,7 +24,8 @@ void pause_cpu() {
 }  // namespace
 
 struct ThreadPool::Shared {
-  // A job is one call of run(). `generation` announces it; `left` counts workers that have not finished with it.
+  // A job is one call of run(). `generation` announces it; `left` counts workers that have not finished with
+  // it.
   std::mutex callers;  // one job at a time
   std::mutex mutex;
   std::condition_variable wake;

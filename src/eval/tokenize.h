@@ -7,6 +7,8 @@
 //   char  every character that is not a space alone
 //   none  the line's own words
 //
+// intl's classes are ICU's; punctuation and symbols newer than its Unicode version stay joined.
+//
 // The meaning is sacreBLEU 2's, quirks included, since a score is only worth comparing under one definition
 // (Post 2018, "A Call for Clarity in Reporting BLEU Scores").
 #pragma once

@@ -63,9 +63,7 @@ TEST(Chrf, RefusesOptionsThatCountNothing) {
 }
 
 TEST(Evaluate, RefusesUnequalLineCountsWithBothCounts) {
-  EXPECT_EQ(refusal([] {
-              evaluate(kHypotheses, {kReferences[0], {"one line"}});
-            }),
+  EXPECT_EQ(refusal([] { evaluate(kHypotheses, {kReferences[0], {"one line"}}); }),
             "2 hypotheses but 1 lines in reference 2: line i must translate line i");
 }
 
@@ -76,13 +74,9 @@ TEST(Evaluate, RefusesEmptyInput) {
 }
 
 TEST(Evaluate, RefusesBytesThatAreNotUtf8AndSaysWhere) {
-  EXPECT_EQ(refusal([] {
-              evaluate({"ok", "caf\xe9"}, kReferences);
-            }),
+  EXPECT_EQ(refusal([] { evaluate({"ok", "caf\xe9"}, kReferences); }),
             "hypotheses: line 2 is not UTF-8 at byte 4");
-  EXPECT_EQ(refusal([] {
-              evaluate(kHypotheses, {{"\xff", "ok"}});
-            }),
+  EXPECT_EQ(refusal([] { evaluate(kHypotheses, {{"\xff", "ok"}}); }),
             "reference 1: line 1 is not UTF-8 at byte 1");
 }
 

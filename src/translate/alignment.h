@@ -7,7 +7,8 @@
 
 namespace floe {
 
-// One row a target token, one column a source token of the line as it was before any truncation; rows sum to 1.
+// One row a target token, one column a source token of the line as it was before any truncation; rows sum
+// to 1.
 struct Alignment {
   int64_t columns = 0;
   std::vector<float> weights;  // [rows, columns]
@@ -18,9 +19,10 @@ struct Alignment {
   }
 };
 
-// `attention` is [rows, width]: its first `read` columns are the line's tokens that the model read, the others special
-// tokens that it was given besides (the end token). What went to those is dropped and the rest scaled to a sum of 1; a
-// row that looked at special tokens alone becomes uniform. Columns that truncation took away stay 0.
+// `attention` is [rows, width]: its first `read` columns are the line's tokens that the model read, the
+// others special tokens that it was given besides (the end token). What went to those is dropped and the rest
+// scaled to a sum of 1; a row that looked at special tokens alone becomes uniform. Columns that truncation
+// took away stay 0.
 struct AttentionColumns {
   int64_t width = 0;
   int64_t read = 0;
@@ -28,7 +30,8 @@ struct AttentionColumns {
 };
 Alignment alignment_of(std::span<const float> attention, const AttentionColumns& columns);
 
-// For each target token the source token with the most weight, the first of equal ones. Empty without columns.
+// For each target token the source token with the most weight, the first of equal ones. Empty without
+// columns.
 std::vector<int64_t> hard_alignment(const Alignment& alignment);
 
 // "0-0 1-2": source-target pairs counted from 0, in the order of the target tokens.

@@ -1,4 +1,5 @@
-// What the door between text and ids needs of a decoder: rows of source ids in, n-best rows of target ids out.
+// What the door between text and ids needs of a decoder: rows of source ids in, n-best rows of target ids
+// out.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -24,8 +25,8 @@ struct SearchOptions {
   int64_t no_repeat_ngram = 0;  // 0: any may repeat
   std::vector<int32_t> suppressed;
   bool attention = false;
-  int64_t attention_layer = -1;           // decoder layer; negative ones count from the last
-  std::vector<int64_t> attention_heads;   // their mean is given; empty: all heads
+  int64_t attention_layer = -1;          // decoder layer; negative ones count from the last
+  std::vector<int64_t> attention_heads;  // their mean is given; empty: all heads
 };
 
 struct SequenceRow {
@@ -46,8 +47,8 @@ struct SequenceHypothesis {
 class SequenceDecoder {
  public:
   virtual ~SequenceDecoder() = default;
-  // In the rows' order; of each row 1 to n_best hypotheses, best score first, no two with the same ids (samples may
-  // repeat). std::bad_alloc and Error{device} mean that the rows were too much at once.
+  // In the rows' order; of each row 1 to n_best hypotheses, best score first, no two with the same ids
+  // (samples may repeat). std::bad_alloc and Error{device} mean that the rows were too much at once.
   virtual std::vector<std::vector<SequenceHypothesis>> decode(std::span<const SequenceRow> rows,
                                                               const SearchOptions& options) = 0;
 };

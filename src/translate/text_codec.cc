@@ -90,7 +90,8 @@ TokenizedText TextCodec::encode(std::string_view text) const {
   if (tokenizer_) {
     out.ids = tokenizer_->encode(text);
     out.tokens = tokenizer_->encode_pieces(text);
-    FLOE_CHECK(out.ids.size() == out.tokens.size(), "{} ids for {} pieces", out.ids.size(), out.tokens.size());
+    FLOE_CHECK(out.ids.size() == out.tokens.size(), "{} ids for {} pieces", out.ids.size(),
+               out.tokens.size());
   } else {
     out.tokens = cut(replace_invalid_utf8(std::string(text)), split_);
     out.ids = vocabulary_->ids(out.tokens);
@@ -98,13 +99,14 @@ TokenizedText TextCodec::encode(std::string_view text) const {
   return out;
 }
 
-std::string TextCodec::decode(std::span<const int32_t> ids, const std::map<size_t, std::string>& replaced) const {
+std::string TextCodec::decode(std::span<const int32_t> ids,
+                              const std::map<size_t, std::string>& replaced) const {
   if (!tokenizer_) return one_line(replace_invalid_utf8(join_tokens(ids, replaced)));
   return one_line(replaced.empty() ? tokenizer_->decode(ids) : decode_pieces(ids, replaced));
 }
 
-// SentencePiece drops the mark of a space at the start of a text only. So what lies between two replaced pieces is
-// decoded on its own, and its lost leading space is put back.
+// SentencePiece drops the mark of a space at the start of a text only. So what lies between two replaced
+// pieces is decoded on its own, and its lost leading space is put back.
 std::string TextCodec::decode_pieces(std::span<const int32_t> ids,
                                      const std::map<size_t, std::string>& replaced) const {
   std::string text;
@@ -115,7 +117,8 @@ std::string TextCodec::decode_pieces(std::span<const int32_t> ids,
   size_t begin = 0;
   const auto append_run = [&](size_t end) {
     const auto run = ids.subspan(begin, end - begin);
-    const auto visible = std::find_if(run.begin(), run.end(), [&](int32_t id) { return !tokenizer_->is_control(id); });
+    const auto visible =
+        std::find_if(run.begin(), run.end(), [&](int32_t id) { return !tokenizer_->is_control(id); });
     if (visible == run.end()) return;
     append(tokenizer_->decode(run), tokenizer_->piece(*visible).starts_with(kWordStart));
   };
@@ -136,7 +139,8 @@ std::string TextCodec::join_tokens(std::span<const int32_t> ids,
   std::string text;
   for (size_t i = 0; i < ids.size(); ++i) {
     const auto other = replaced.find(i);
-    if (other == replaced.end() && std::find(silent_.begin(), silent_.end(), ids[i]) != silent_.end()) continue;
+    if (other == replaced.end() && std::find(silent_.begin(), silent_.end(), ids[i]) != silent_.end())
+      continue;
     if (split_ == TokenSplit::spaces && !text.empty()) text += ' ';
     text += other != replaced.end() ? other->second : vocabulary_->token(ids[i]);
   }

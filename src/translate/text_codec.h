@@ -13,8 +13,8 @@
 
 namespace floe {
 
-// How text is cut for a given list of tokens: at white space, or into characters (white space dropped). Decoded text
-// is joined with one space, or with nothing.
+// How text is cut for a given list of tokens: at white space, or into characters (white space dropped).
+// Decoded text is joined with one space, or with nothing.
 enum class TokenSplit { spaces, characters };
 
 struct TokenizedText {
@@ -40,14 +40,16 @@ class TextCodec {
   const Vocabulary* vocabulary() const { return vocabulary_ ? &*vocabulary_ : nullptr; }
   TokenSplit split() const { return split_; }
 
-  // No special ids are added. Throws Error{user} for a token that the list lacks when it has no unknown token.
+  // No special ids are added. Throws Error{user} for a token that the list lacks when it has no unknown
+  // token.
   TokenizedText encode(std::string_view text) const;
 
   // Valid UTF-8 without line feeds, whatever the ids. `replaced` gives other tokens for some positions.
   std::string decode(std::span<const int32_t> ids, const std::map<size_t, std::string>& replaced = {}) const;
 
  private:
-  std::string decode_pieces(std::span<const int32_t> ids, const std::map<size_t, std::string>& replaced) const;
+  std::string decode_pieces(std::span<const int32_t> ids,
+                            const std::map<size_t, std::string>& replaced) const;
   std::string join_tokens(std::span<const int32_t> ids, const std::map<size_t, std::string>& replaced) const;
 
   std::shared_ptr<const Tokenizer> tokenizer_;

@@ -41,7 +41,8 @@ const std::string& Translation::text() const {
   return candidates.empty() ? kNone : candidates.front().text;
 }
 
-Translator::Translator(const ModelText& text, SequenceDecoder& decoder, const TranslatorOptions& options, Warn warn)
+Translator::Translator(const ModelText& text, SequenceDecoder& decoder, const TranslatorOptions& options,
+                       Warn warn)
     : text_(text), decoder_(decoder), options_(options), warn_(std::move(warn)) {
   check_options(text_, options_);
   for (const std::string& token : options_.suppressed) {
@@ -103,9 +104,9 @@ void Translator::add_line(const std::string& line, const std::string* prefix, ui
     piece.row.ordinal = (number << kSentenceBits) + (pieces.size() - first);
     pieces.push_back(std::move(piece));
   }
-  const auto cut = std::find_if(pieces.begin() + static_cast<std::ptrdiff_t>(first), pieces.end(), [](const Piece& p) {
-    return p.read < static_cast<int64_t>(p.source.ids.size());
-  });
+  const auto cut =
+      std::find_if(pieces.begin() + static_cast<std::ptrdiff_t>(first), pieces.end(),
+                   [](const Piece& p) { return p.read < static_cast<int64_t>(p.source.ids.size()); });
   if (cut == pieces.end()) return;
   if (options_.strict)
     fail_user("line {} has {} tokens; the model takes {}", number, cut->source.ids.size(), cut->read);
@@ -134,8 +135,8 @@ Translator::Piece Translator::piece_of(const std::string& text, const std::strin
   const TargetLengths lengths =
       target_lengths(options_, text_.max_target, piece.read, static_cast<int64_t>(piece.row.prefix.size()));
   if (static_cast<int64_t>(piece.row.prefix.size()) > lengths.max)
-    fail_user("the prefix of line {} has {} tokens; a translation has at most {}", number, piece.row.prefix.size(),
-              lengths.max);
+    fail_user("the prefix of line {} has {} tokens; a translation has at most {}", number,
+              piece.row.prefix.size(), lengths.max);
   piece.row.min_length = lengths.min;
   piece.row.max_length = lengths.max;
   return piece;
@@ -160,7 +161,8 @@ void Translator::decode(std::span<Piece*> batch) {
   }
   if (batch.size() == 1) {
     Piece& piece = *batch[0];
-    piece.failure = fmt::format("line {} with {} tokens was not translated: {}", piece.number, piece.read, reason);
+    piece.failure =
+        fmt::format("line {} with {} tokens was not translated: {}", piece.number, piece.read, reason);
     warn_(*piece.failure);
     return;
   }
@@ -177,7 +179,8 @@ std::vector<Candidate> Translator::candidates_of(const Piece& piece) const {
     // Other ids can spell the same text; samples are given as they were drawn.
     if (texts.insert(candidate.text).second || options_.search.sampling) out.push_back(std::move(candidate));
   }
-  std::stable_sort(out.begin(), out.end(), [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
+  std::stable_sort(out.begin(), out.end(),
+                   [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
   return out;
 }
 
@@ -190,8 +193,8 @@ Candidate Translator::candidate_of(const Piece& piece, const SequenceHypothesis&
         alignment_of(hypothesis.attention, {.width = static_cast<int64_t>(piece.row.source.size()),
                                             .read = piece.read,
                                             .original = static_cast<int64_t>(piece.source.ids.size())});
-    FLOE_CHECK(alignment.rows() == static_cast<int64_t>(hypothesis.ids.size()), "{} attention rows for {} tokens",
-               alignment.rows(), hypothesis.ids.size());
+    FLOE_CHECK(alignment.rows() == static_cast<int64_t>(hypothesis.ids.size()),
+               "{} attention rows for {} tokens", alignment.rows(), hypothesis.ids.size());
     if (options_.replace_unknown) {
       const auto sources = hard_alignment(alignment);
       for (size_t i = 0; i < hypothesis.ids.size(); ++i) {

@@ -1,10 +1,11 @@
-// The door between text and the decoder: lines in, as many translations out, in the same order, whatever the lines
-// hold.
+// The door between text and the decoder: lines in, as many translations out, in the same order, whatever the
+// lines hold.
 //
-// A blank line (nothing with ink, or nothing but language tags) is never decoded: it gives an empty text with score 0.
-// Invalid UTF-8 counts as U+FFFD. A sentence longer than the model takes is cut with one warning that names its line.
-// Sentences are decoded longest first within a budget of padded tokens; when memory does not suffice, the batch is
-// halved until a single line fails, and that line alone has a failure for a translation.
+// A blank line (nothing with ink, or nothing but language tags) is never decoded: it gives an empty text with
+// score 0. Invalid UTF-8 counts as U+FFFD. A sentence longer than the model takes is cut with one warning
+// that names its line. Sentences are decoded longest first within a budget of padded tokens; when memory does
+// not suffice, the batch is halved until a single line fails, and that line alone has a failure for a
+// translation.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -23,7 +24,7 @@ namespace floe {
 // How the text of a model's two sides becomes its input.
 struct ModelText {
   TextCodec source, target;
-  bool source_ends = true;        // the source ends with the end token
+  bool source_ends = true;  // the source ends with the end token
   int32_t eos_id = 2;
   std::vector<std::string> tags;  // source tokens that choose a language: a line of tags alone is blank
   int64_t max_source = 0;         // tokens that the encoder takes, special ones included
@@ -35,7 +36,7 @@ struct TranslatorOptions {
   int64_t min_length = 1;  // an empty translation of a line with ink is always wrong
   int64_t max_length = 0;  // 0: what ratio and model allow
   double min_length_ratio = 0;
-  double max_length_ratio = 3;  // times the tokens of the source, plus kLengthMargin
+  double max_length_ratio = 3;          // times the tokens of the source, plus kLengthMargin
   std::vector<std::string> suppressed;  // tokens that no translation may hold
   bool replace_unknown = false;         // by the source token with the most attention
   bool split_sentences = false;         // each sentence of a line is translated on its own
@@ -56,7 +57,8 @@ struct Candidate {
 };
 
 struct Translation {
-  std::vector<Candidate> candidates;  // best first, no two with the same text; one at least unless the line failed
+  std::vector<Candidate>
+      candidates;  // best first, no two with the same text; one at least unless the line failed
   std::vector<std::string> source_tokens;
   std::optional<std::string> failure;
   const std::string& text() const;  // of the best candidate; empty for a failed line
@@ -66,12 +68,12 @@ class Translator {
  public:
   using Warn = std::function<void(const std::string&)>;
 
-  // Throws Error{user}: options out of range (naming the value and the limit), a suppressed token that the vocabulary
-  // lacks, options that exclude each other. The decoder must outlive the translator.
+  // Throws Error{user}: options out of range (naming the value and the limit), a suppressed token that the
+  // vocabulary lacks, options that exclude each other. The decoder must outlive the translator.
   Translator(const ModelText& text, SequenceDecoder& decoder, const TranslatorOptions& options, Warn warn);
 
-  // `first_line` is the 1-based number of lines[0], for messages and random draws. `prefixes`: none, or one for each
-  // line; throws Error{user} with both counts else.
+  // `first_line` is the 1-based number of lines[0], for messages and random draws. `prefixes`: none, or one
+  // for each line; throws Error{user} with both counts else.
   std::vector<Translation> translate(std::span<const std::string> lines,
                                      std::span<const std::string> prefixes = {}, uint64_t first_line = 1);
 

@@ -13,7 +13,8 @@ constexpr int64_t kMaxBeam = 1024;
 
 template <class T>
 void check_range(const char* name, T value, T low, T high) {
-  if (!(value >= low && value <= high)) fail_user("{} is {}; it must lie between {} and {}", name, value, low, high);
+  if (!(value >= low && value <= high))
+    fail_user("{} is {}; it must lie between {} and {}", name, value, low, high);
 }
 
 template <class T>
@@ -59,16 +60,18 @@ void check_options(const ModelText& text, const TranslatorOptions& options) {
   check_at_least<int64_t>("batch tokens", options.batch_tokens, 1);
   check_at_least<int64_t>("batch rows", options.batch_rows, 1);
   if (options.split_sentences && options.search.n_best > 1)
-    fail_user("n-best is {}; lines that are split into sentences have one translation", options.search.n_best);
+    fail_user("n-best is {}; lines that are split into sentences have one translation",
+              options.search.n_best);
   if (options.split_sentences && options.search.attention)
     fail_user("lines that are split into sentences have no alignments");
 }
 
-TargetLengths target_lengths(const TranslatorOptions& options, int64_t model_max, int64_t source, int64_t prefix) {
+TargetLengths target_lengths(const TranslatorOptions& options, int64_t model_max, int64_t source,
+                             int64_t prefix) {
   const auto times = [&](double ratio) {
     // Clamped before the cast, which would be undefined for huge values.
-    return static_cast<int64_t>(std::min(std::ceil(ratio * static_cast<double>(source)),
-                                         static_cast<double>(model_max)));
+    return static_cast<int64_t>(
+        std::min(std::ceil(ratio * static_cast<double>(source)), static_cast<double>(model_max)));
   };
   TargetLengths out;
   out.max = model_max;

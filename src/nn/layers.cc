@@ -4,8 +4,8 @@
 
 #include "base/error.h"
 #include "nn/op_calls.h"
-#include "ops/broadcast/broadcast.h"
 #include "ops/elementwise/elementwise.h"
+#include "ops/iota/iota.h"
 #include "ops/reshape/reshape.h"
 
 namespace floe {
@@ -89,10 +89,7 @@ Value embed(ModelContext& m, Side side, Value ids, Value positions) {
   return residual_dropout(m, x);
 }
 
-Value first_positions(ModelContext& m, Value ids) {
-  const Type type = m.b.type(ids);
-  return broadcast(m.b, call_slice(m.b, m.weight("index"), 0, Dim(0), type.dim(1)), type.dims);
-}
+Value first_positions(ModelContext& m, Value ids) { return iota(m.b, m.b.type(ids).dims, 1); }
 
 namespace {
 

@@ -5,6 +5,7 @@
 #include "nn/op_calls.h"
 #include "ops/all.h"
 #include "ops/elementwise/elementwise.h"
+#include "ops/iota/iota.h"
 #include "ops/reduce/reduce.h"
 #include "ops/reshape/reshape.h"
 #include "ops/softmax/softmax.h"
@@ -128,7 +129,7 @@ ScoringValues build_scoring(Builder& b, const ModelConfig& config, const Scoring
   // The target's entry is picked by comparing ids: every other term of the sum is an exact 0.
   const Builder::Scope scope(b, "output");
   const Type target = b.type(s.target_out);
-  const Value vocabulary = call_slice(b, m.weight("index"), 0, Dim(0), Dim(config.target_vocabulary));
+  const Value vocabulary = iota(b, {Dim(config.target_vocabulary)}, 0);
   const Value is_target = elementwise(b, "eq", {vocabulary, reshape(b, s.target_out, {target.dim(0), target.dim(1), Dim(1)})});
   const Value zero = b.scalar(0);
   const Value picked = reduce_sum(b, select(b, is_target, values.log_probs, zero), {2}, /*keep=*/false);
@@ -184,7 +185,7 @@ StepValues build_step(Builder& b, const ModelConfig& config, const StepOptions& 
   Value positions = reshape(b, v.positions, {R, Dim(1)});
   if (options.prefix == Prefix::many) {
     v.last = in.ids("last", {R});
-    positions = add(b, positions, call_slice(b, m.weight("index"), 0, Dim(0), T));  // [R, T]
+    positions = add(b, positions, iota(b, {T}, 0));  // [R, T]
   }
   DecoderAttention attention;
   attention.self = [&](int64_t layer, const Projected& p) {

@@ -31,8 +31,6 @@ class TableBuilder {
       rows_.push_back({.name = "positions.sinusoid", .dims = {c_.max_positions, d}, .init = Init::sinusoid,
                        .trainable = false});
     }
-    rows_.push_back({.name = "index", .dims = {std::max(c_.max_positions, c_.target_vocabulary)},
-                     .init = Init::index, .dtype = DType::i32, .trainable = false});
     for (int64_t i = 0; i < c_.encoder_layers; ++i) {
       const std::string layer = fmt::format("encoder.{}", i);
       self_attention(layer + ".self_attention");
@@ -158,7 +156,7 @@ void fill_sinusoid(const ModelConfig& c, Tensor* table) {
 }  // namespace
 
 Type WeightSpec::type() const {
-  Type type{dtype, {}};
+  Type type{DType::f32, {}};
   for (const int64_t dim : dims) type.dims.emplace_back(dim);
   return type;
 }
@@ -179,7 +177,7 @@ int64_t parameter_count(const ModelConfig& config) {
 }
 
 Tensor initial_weight(const ModelConfig& config, const WeightSpec& spec, uint32_t seed) {
-  Tensor tensor(spec.dtype, spec.dims);
+  Tensor tensor(DType::f32, spec.dims);
   const NamedUniform uniform(seed, spec.name);
   switch (spec.init) {
     case Init::xavier_uniform: {
@@ -201,9 +199,6 @@ Tensor initial_weight(const ModelConfig& config, const WeightSpec& spec, uint32_
       break;
     case Init::sinusoid:
       fill_sinusoid(config, &tensor);
-      break;
-    case Init::index:
-      for (int64_t i = 0; i < tensor.size(); ++i) tensor.as<int32_t>()[i] = static_cast<int32_t>(i);
       break;
   }
   return tensor;
@@ -227,8 +222,8 @@ void check_weights(const ModelConfig& config, const Weights& weights, std::strin
     const auto found = weights.find(spec.name);
     if (found == weights.end()) fail_user("{}: tensor '{}' is missing", file, spec.name);
     const Tensor& tensor = found->second;
-    if (tensor.dtype() != spec.dtype || tensor.shape() != spec.dims) {
-      fail_user("{}: tensor '{}' must be {}{}, got {}{}", file, spec.name, name_of(spec.dtype), text_of(spec.dims),
+    if (tensor.dtype() != DType::f32 || tensor.shape() != spec.dims) {
+      fail_user("{}: tensor '{}' must be f32{}, got {}{}", file, spec.name, text_of(spec.dims),
                 name_of(tensor.dtype()), text_of(tensor.shape()));
     }
   }

@@ -23,14 +23,12 @@ enum class Init {
   ones,
   zeros,
   sinusoid,  // positions by the config's convention
-  index,     // i32 0, 1, 2, ...
 };
 
 struct WeightSpec {
   std::string name;
   Shape dims;
   Init init = Init::zeros;
-  DType dtype = DType::f32;
   int shard_axis = -1;            // the dim cut over tensor-parallel ranks; -1: every rank holds it whole
   std::vector<int64_t> sections;  // of shard_axis, when merged: each is cut on its own
   bool may_quantize = false;      // a matrix product's weight

@@ -21,8 +21,8 @@ struct Ct2File {
   int version = 0;
   std::string spec;
   int revision = 0;
-  // Weights in f32 without their scales; attributes (num_heads, pre_norm, ...) as rank 0 or single numbers in f32.
-  Weights tensors;
+  Weights tensors;  // floats and quantized weights as f32, without the scales; other integers as i32
+  std::map<std::string, std::string> aliases;  // other names of tensors
 };
 
 // `file` stands for the file in messages. Throws Error{user} naming the file and the tensor that is damaged, too long

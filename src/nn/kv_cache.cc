@@ -2,6 +2,8 @@
 
 #include "base/error.h"
 #include "ops/broadcast/broadcast.h"
+#include "ops/cache_append/cache_append.h"
+#include "ops/paged_attention/paged_attention.h"
 
 namespace floe {
 namespace {
@@ -49,27 +51,26 @@ std::vector<CacheSpec> cache_table(const ModelConfig& config, const CacheOptions
 Value attend_cached(ModelContext& m, const CacheOptions& options, int64_t layer, const Projected& now,
                     const CachePlace& at) {
   const CachePair old = cache_states(m, "self", layer, "self_blocks", options.self_block);
-  const Value k = m.b.add("cache_append", {old.k, now.k, at.table, at.positions});
-  const Value v = m.b.add("cache_append", {old.v, now.v, at.table, at.positions});
+  const Value k = cache_append(m.b, old.k, now.k, at.table, at.positions);
+  const Value v = cache_append(m.b, old.v, now.v, at.table, at.positions);
   m.b.update(old.k_name, k);
   m.b.update(old.v_name, v);
-  return m.b.add("paged_attention", {now.q, k, v, at.table, at.lengths},
-                 {{"scale", attention_scale(m.config)}, {"causal", true}});
+  return paged_attention(m.b, {.q = now.q, .k_cache = k, .v_cache = v, .table = at.table, .lengths = at.lengths,
+                               .causal = true});
 }
 
 void write_cross(ModelContext& m, const CacheOptions& options, int64_t layer, const Projected& keys_values,
                  Value table) {
   const CachePair old = cache_states(m, "cross", layer, "cross_blocks", options.cross_block);
   const Value zeros = broadcast(m.b, m.b.scalar(0, DType::i32), {m.b.type(keys_values.k).dim(0)});
-  m.b.update(old.k_name, m.b.add("cache_append", {old.k, keys_values.k, table, zeros}));
-  m.b.update(old.v_name, m.b.add("cache_append", {old.v, keys_values.v, table, zeros}));
+  m.b.update(old.k_name, cache_append(m.b, old.k, keys_values.k, table, zeros));
+  m.b.update(old.v_name, cache_append(m.b, old.v, keys_values.v, table, zeros));
 }
 
 Value attend_cross_cached(ModelContext& m, const CacheOptions& options, int64_t layer, Value q, Value table,
                           Value lengths) {
   const CachePair cache = cache_states(m, "cross", layer, "cross_blocks", options.cross_block);
-  return m.b.add("paged_attention", {q, cache.k, cache.v, table, lengths},
-                 {{"scale", attention_scale(m.config)}, {"causal", false}});
+  return paged_attention(m.b, {.q = q, .k_cache = cache.k, .v_cache = cache.v, .table = table, .lengths = lengths});
 }
 
 }  // namespace floe

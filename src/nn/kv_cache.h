@@ -12,7 +12,8 @@
 // - Greedy, sampling, serving: self_block = 16; a row takes a new block every 16 positions.
 // - Cross attention: encode_graph writes a sentence's keys and values once through cross_table [B, W]; in a step each
 //   row's cross_table entry names its sentence's blocks, so beams share them.
-// - Entry -1: a position that is neither written nor read (beyond a row's length; a finished row).
+// - Entry -1: a position that is neither written nor read (beyond a row's length; a finished row). Tables cover the
+//   padded positions of a batch too.
 #pragma once
 #include <string>
 #include <vector>

@@ -4,9 +4,14 @@
 
 #include "base/error.h"
 #include "nn/op_calls.h"
+#include "ops/attention/attention.h"
+#include "ops/dropout/dropout.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/iota/iota.h"
+#include "ops/layer_norm/layer_norm.h"
 #include "ops/reshape/reshape.h"
+#include "ops/rms_norm/rms_norm.h"
+#include "ops/rope/rope.h"
 
 namespace floe {
 
@@ -37,15 +42,14 @@ Value linear_layer(ModelContext& m, Value x, std::string_view name, std::string_
 Value norm_layer(ModelContext& m, Value x) {
   const Builder::Scope scope(m.b, "norm");
   if (m.config.norm_kind == NormKind::rms_norm) {
-    return m.b.add("rms_norm", {x, m.weight_here("gamma")}, {{"eps", m.config.norm_epsilon}});
+    return rms_norm(m.b, x, m.weight_here("gamma"), m.config.norm_epsilon);
   }
-  return m.b.add("layer_norm", {x, m.weight_here("gamma"), m.weight_here("beta")}, {{"eps", m.config.norm_epsilon}});
+  return layer_norm(m.b, x, m.weight_here("gamma"), m.weight_here("beta"), m.config.norm_epsilon);
 }
 
 namespace {
 Value dropout_at(ModelContext& m, Value x, double rate) {
-  if (rate == 0 || !m.seed) return x;
-  return m.b.add("dropout", {x, m.seed, m.ordinals}, {{"p", rate}, {"op_id", m.b.next_op_id()}});
+  return m.seed ? dropout(m.b, x, m.seed, m.ordinals, rate) : x;
 }
 }  // namespace
 
@@ -109,9 +113,9 @@ Projected project_qkv(ModelContext& m, Value x, Value positions) {
   Value k = call_slice(m.b, all, 2, Dim(hq), Dim(hkv));
   const Value v = call_slice(m.b, all, 2, Dim(hq + hkv), Dim(hkv));
   if (m.config.positions == PositionKind::rotary) {
-    const Attrs attrs{{"base", m.config.rotary_base}, {"interleaved", m.config.rotary_interleaved}, {"inverse", false}};
-    q = m.b.add("rope", {q, positions}, attrs);
-    k = m.b.add("rope", {k, positions}, attrs);
+    const RopeOptions options{.base = m.config.rotary_base, .interleaved = m.config.rotary_interleaved};
+    q = rope(m.b, q, positions, options);
+    k = rope(m.b, k, positions, options);
   }
   return {q, k, v};
 }
@@ -130,22 +134,24 @@ Value project_out(ModelContext& m, Value attended) {
                       "out");
 }
 
-double attention_scale(const ModelConfig& config) { return 1 / std::sqrt(static_cast<double>(config.head_dim())); }
-
-Value attend(ModelContext& m, const AttentionArgs& args) {
-  const double rate = m.seed ? m.config.attention_dropout : 0;
-  Values inputs{args.of.q, args.of.k, args.of.v};
-  if (args.lengths) inputs.push_back(args.lengths);
-  if (rate > 0) {
-    inputs.push_back(m.seed);
-    inputs.push_back(m.ordinals);
+namespace {
+Value attend(ModelContext& m, AttentionArgs args) {
+  if (m.seed && m.config.attention_dropout > 0) {
+    args.dropout = m.config.attention_dropout;
+    args.seed = m.seed;
+    args.ordinals = m.ordinals;
+    args.op_id = m.b.next_op_id();
   }
-  return m.b.add_all("attention", std::move(inputs),
-                     {{"causal", std::string(args.causal == Causal::none ? "none" : "top_left")},
-                      {"scale", attention_scale(m.config)},
-                      {"lengths", static_cast<bool>(args.lengths)},
-                      {"dropout", rate},
-                      {"op_id", rate > 0 ? m.b.next_op_id() : int64_t{0}}})[0];
+  return attention(m.b, args).out;
+}
+}  // namespace
+
+Value attend_to_lengths(ModelContext& m, const Projected& p, Value lengths) {
+  return attend(m, {.q = p.q, .k = p.k, .v = p.v, .lengths = lengths});
+}
+
+Value attend_causally(ModelContext& m, const Projected& p) {
+  return attend(m, {.q = p.q, .k = p.k, .v = p.v, .causal = Causal::top_left});
 }
 
 Value feed_forward(ModelContext& m, Value x) {
@@ -168,7 +174,7 @@ Value encoder_stack(ModelContext& m, Value source, Value lengths) {
   for (int64_t i = 0; i < m.config.encoder_layers; ++i) {
     const Builder::Scope layer(m.b, std::to_string(i));
     x = residual(m, "self_attention", x, [&](Value y) {
-      return project_out(m, attend(m, {.of = project_qkv(m, y, positions), .lengths = lengths}));
+      return project_out(m, attend_to_lengths(m, project_qkv(m, y, positions), lengths));
     });
     x = residual(m, "feed_forward", x, [&](Value y) { return feed_forward(m, y); });
   }

@@ -32,7 +32,6 @@ class ModelContext {
 };
 
 enum class Side { source, target };
-enum class Causal { none, top_left };
 
 // x [..., in] -> [..., out] by weights NAME.weight [out, in] and, where the config has biases, NAME.bias.
 Value linear_layer(ModelContext& m, Value x, std::string_view name, std::string_view activation = "");
@@ -59,14 +58,9 @@ Value project_query(ModelContext& m, Value x);               // of cross attenti
 Projected project_keys_values(ModelContext& m, Value memory);  // of cross attention; no q
 Value project_out(ModelContext& m, Value attended);          // [B, T, heads, head_dim] -> [B, T, d_model]
 
-struct AttentionArgs {
-  Projected of;
-  Value lengths = {};  // i32 [B]: keys at lengths[b] and beyond are not seen
-  Causal causal = Causal::none;
-};
 // Dense attention with dropout on the probabilities where the config asks for it: [B, T, heads, head_dim].
-Value attend(ModelContext& m, const AttentionArgs& args);
-double attention_scale(const ModelConfig& config);
+Value attend_to_lengths(ModelContext& m, const Projected& p, Value lengths);  // keys from lengths[b] on are not seen
+Value attend_causally(ModelContext& m, const Projected& p);
 
 Value feed_forward(ModelContext& m, Value x);
 

@@ -4,6 +4,7 @@
 #include "nn/layers.h"
 #include "nn/op_calls.h"
 #include "ops/all.h"
+#include "ops/attention/attention.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/iota/iota.h"
 #include "ops/reduce/reduce.h"
@@ -30,8 +31,7 @@ struct SequenceValues {
 
 // Mean over heads of softmax(q k^T): [B, T, S].
 Value mean_probabilities(ModelContext& m, Value q, Value k, Value lengths, std::vector<int64_t> heads) {
-  const Value all = m.b.add("attention_weights", {q, k, lengths},
-                            {{"causal", std::string("none")}, {"scale", attention_scale(m.config)}, {"lengths", true}});
+  const Value all = attention_weights(m.b, {.q = q, .k = k, .lengths = lengths});  // [B, heads, T, S]
   if (heads.empty()) {
     for (int64_t h = 0; h < m.config.heads; ++h) heads.push_back(h);
   }
@@ -77,14 +77,14 @@ SequenceValues build_sequences(ModelContext& m, bool dropout, const AlignmentOpt
 
   DecoderAttention attention;
   // Padding lies to the right of every token, so the causal mask keeps it out of sight.
-  attention.self = [&](int64_t, const Projected& p) { return attend(m, {.of = p, .causal = Causal::top_left}); };
+  attention.self = [&](int64_t, const Projected& p) { return attend_causally(m, p); };
   attention.cross = [&](int64_t layer, Value q) {
     Projected p = project_keys_values(m, memory);
     p.q = q;
     if (alignment != nullptr && alignment->layer == layer) {
       result.alignment = mean_probabilities(m, p.q, p.k, source_lengths, alignment->heads);
     }
-    return attend(m, {.of = p, .lengths = source_lengths});
+    return attend_to_lengths(m, p, source_lengths);
   };
   const Value positions = m.config.positions == PositionKind::rotary ? first_positions(m, target_in) : Value{};
   result.x = decoder_stack(m, embed(m, Side::target, target_in), positions, attention);
@@ -223,7 +223,7 @@ Graph uncached_step_graph(const ModelConfig& config, const CacheOptions& options
     cross_lengths = in.ids("cross_lengths", {R});
   }
   DecoderAttention attention;
-  attention.self = [&](int64_t, const Projected& p) { return attend(m, {.of = p, .causal = Causal::top_left}); };
+  attention.self = [&](int64_t, const Projected& p) { return attend_causally(m, p); };
   attention.cross = [&](int64_t layer, Value q) {
     return attend_cross_cached(m, options, layer, q, cross_table, cross_lengths);
   };

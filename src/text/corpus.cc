@@ -17,7 +17,8 @@ constexpr uint64_t kFirstDrawStream = 1;
 constexpr double kMaxWeight = 1000.0;  // an epoch holds that many copies of a pair
 
 std::string part_name(const CorpusPart& part) {
-  if (!part.tsv.empty()) return fmt::format("{} ({}, {})", part.tsv, part.columns.source, part.columns.target);
+  if (!part.tsv.empty())
+    return fmt::format("{} ({}, {})", part.tsv, part.columns.source, part.columns.target);
   return fmt::format("{} + {}", part.source, part.target);
 }
 
@@ -25,9 +26,10 @@ LinePairs read_part(const CorpusPart& part) {
   const bool files = !part.source.empty() && !part.target.empty();
   const bool half = part.source.empty() != part.target.empty();
   if (half || files == !part.tsv.empty()) {
-    fail_user("a corpus is either a source and a target file or one tab-separated file; given: source \"{}\", "
-              "target \"{}\", tsv \"{}\"",
-              part.source, part.target, part.tsv);
+    fail_user(
+        "a corpus is either a source and a target file or one tab-separated file; given: source \"{}\", "
+        "target \"{}\", tsv \"{}\"",
+        part.source, part.target, part.tsv);
   }
   return files ? read_pairs(part.source, part.target) : read_tsv_pairs(part.tsv, part.columns);
 }
@@ -44,10 +46,11 @@ bool cut(std::vector<int32_t>& ids, uint32_t limit) {
 std::string CorpusReport::text() const {
   std::string out;
   for (const auto& part : parts) {
-    out += fmt::format("{}: weight {}, {} pairs, {} kept ({} source and {} target tokens), {} with a blank side, "
-                       "{} too long, {} truncated\n",
-                       part.name, part.weight, part.lines, part.kept, part.source_tokens, part.target_tokens,
-                       part.blank, part.too_long, part.truncated);
+    out += fmt::format(
+        "{}: weight {}, {} pairs, {} kept ({} source and {} target tokens), {} with a blank side, "
+        "{} too long, {} truncated\n",
+        part.name, part.weight, part.lines, part.kept, part.source_tokens, part.target_tokens, part.blank,
+        part.too_long, part.truncated);
   }
   for (const auto& warning : warnings) out += fmt::format("warning: {}\n", warning);
   return out;
@@ -58,7 +61,8 @@ Corpus::Corpus(const std::vector<CorpusPart>& parts, const Tokenizer& source, co
   if (parts.empty()) fail_user("no corpus is given");
   for (const auto& part : parts) {
     if (!(part.weight > 0.0 && part.weight <= kMaxWeight)) {
-      fail_user("corpus {}: weight {} is not above 0 and at most {}", part_name(part), part.weight, kMaxWeight);
+      fail_user("corpus {}: weight {} is not above 0 and at most {}", part_name(part), part.weight,
+                kMaxWeight);
     }
   }
   for (const auto& part : parts) add_part(part, source, target, options);
@@ -113,9 +117,9 @@ void Corpus::add_part(const CorpusPart& part, const Tokenizer& source, const Tok
   if (first_long != 0) {
     const bool skip = options.long_pairs == LongPairs::skip;
     report_.warnings.push_back(fmt::format(
-        "{}: {} pairs are longer than {} source or {} target tokens and were {}, the first on line {}", report.name,
-        skip ? report.too_long : report.truncated, options.max_source_tokens, options.max_target_tokens,
-        skip ? "skipped" : "truncated", first_long));
+        "{}: {} pairs are longer than {} source or {} target tokens and were {}, the first on line {}",
+        report.name, skip ? report.too_long : report.truncated, options.max_source_tokens,
+        options.max_target_tokens, skip ? "skipped" : "truncated", first_long));
   }
   for (const auto* rate : {&source_unknown, &target_unknown}) {
     if (auto warning = rate->warning()) report_.warnings.push_back(std::move(*warning));
@@ -134,7 +138,8 @@ std::span<const int32_t> Corpus::target(size_t pair) const {
 }
 
 std::vector<uint32_t> Corpus::epoch_order(uint64_t seed, uint64_t epoch) const {
-  FLOE_CHECK(pairs_.size() <= std::numeric_limits<uint32_t>::max(), "{} pairs do not fit an order", pairs_.size());
+  FLOE_CHECK(pairs_.size() <= std::numeric_limits<uint32_t>::max(), "{} pairs do not fit an order",
+             pairs_.size());
   std::vector<uint32_t> order;
   for (size_t k = 0; k < pairs_.size(); ++k) {
     const Pair& pair = pairs_[k];

@@ -1,6 +1,6 @@
-// Parallel corpora as token ids, mixed by weight. Source and target stay in step whatever the files hold: a pair
-// with a blank side is passed over and counted, a pair longer than the limits is cut or passed over and counted.
-// Ids are those of the text alone; begin and end of sentence are the caller's.
+// Parallel corpora as token ids, mixed by weight. Source and target stay in step whatever the files hold: a
+// pair with a blank side is passed over and counted, a pair longer than the limits is cut or passed over and
+// counted. Ids are those of the text alone; begin and end of sentence are the caller's.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -54,9 +54,9 @@ struct CorpusReport {
 
 class Corpus {
  public:
-  // One tokenizer may serve both sides. Throws Error{user}: no part, a part that names neither files nor a table
-  // or both, a weight that is not above 0 and at most 1000, line counts that differ, a corpus with no usable pair; and
-  // what text/lines.h throws.
+  // One tokenizer may serve both sides. Throws Error{user}: no part, a part that names neither files nor a
+  // table or both, a weight that is not above 0 and at most 1000, line counts that differ, a corpus with no
+  // usable pair; and what text/lines.h throws.
   Corpus(const std::vector<CorpusPart>& parts, const Tokenizer& source, const Tokenizer& target,
          const CorpusOptions& options = {});
 
@@ -72,8 +72,8 @@ class Corpus {
   const CorpusReport& report() const { return report_; }
 
   // The pairs of one epoch in their order: a pure function of the corpus, seed and epoch. With weight w, each
-  // pair of a part stands in it floor(w) times, and once more with probability w - floor(w), decided by a hash of
-  // seed, epoch, part and line.
+  // pair of a part stands in it floor(w) times, and once more with probability w - floor(w), decided by a
+  // hash of seed, epoch, part and line.
   std::vector<uint32_t> epoch_order(uint64_t seed, uint64_t epoch) const;
 
  private:

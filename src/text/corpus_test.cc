@@ -20,7 +20,8 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 
 std::vector<std::string> words() {
-  return {"red apples and green pears", "green apples", "red pears", "apples and pears and plums", "blue plums"};
+  return {"red apples and green pears", "green apples", "red pears", "apples and pears and plums",
+          "blue plums"};
 }
 
 const Tokenizer& tokenizer() {
@@ -42,7 +43,8 @@ class CorpusTest : public testing::Test {
   }
   CorpusPart part(const std::string& name, const std::string& source, const std::string& target,
                   double weight = 1.0) const {
-    return {.source = files_.write(name + ".s", source), .target = files_.write(name + ".t", target),
+    return {.source = files_.write(name + ".s", source),
+            .target = files_.write(name + ".t", target),
             .weight = weight};
   }
   TempFiles files_;
@@ -50,7 +52,8 @@ class CorpusTest : public testing::Test {
 
 // Rows 2 and 9.
 TEST_F(CorpusTest, SkipsAndCountsBlankSidesAndStaysInStep) {
-  const auto corpus = load({part("c", "red\n\ngreen\n \t\nblue\nplums\n", "pears\napples\n\u00A0\n\nplums\nred")});
+  const auto corpus =
+      load({part("c", "red\n\ngreen\n \t\nblue\nplums\n", "pears\napples\n\u00A0\n\nplums\nred")});
   ASSERT_EQ(2u + 1u, corpus.size());
   const auto& t = tokenizer();
   EXPECT_EQ("red", t.decode(corpus.source(0)));
@@ -88,16 +91,19 @@ TEST_F(CorpusTest, TruncatesOverlongPairsAndNamesTheFirst) {
     target += "pears\n";
   }
   const auto p = part("c", source, target);
-  const auto kept = load({p}, {.max_source_tokens = 40, .max_target_tokens = 50, .long_pairs = LongPairs::truncate});
+  const auto kept =
+      load({p}, {.max_source_tokens = 40, .max_target_tokens = 50, .long_pairs = LongPairs::truncate});
   EXPECT_EQ(3000u, kept.size());
   EXPECT_EQ(40u, kept.source(580).size());
   EXPECT_EQ("red", tokenizer().decode(kept.source(2999)));
   EXPECT_EQ(2u, kept.report().parts[0].truncated);
   EXPECT_EQ(0u, kept.report().parts[0].too_long);
   EXPECT_THAT(kept.report().warnings,
-              ElementsAre(p.source + " + " + p.target + ": 2 pairs are longer than 40 source or 50 target tokens and "
+              ElementsAre(p.source + " + " + p.target +
+                          ": 2 pairs are longer than 40 source or 50 target tokens and "
                           "were truncated, the first on line 581"));
-  const auto skipped = load({p}, {.max_source_tokens = 40, .max_target_tokens = 50, .long_pairs = LongPairs::skip});
+  const auto skipped =
+      load({p}, {.max_source_tokens = 40, .max_target_tokens = 50, .long_pairs = LongPairs::skip});
   EXPECT_EQ(2998u, skipped.size());
   EXPECT_EQ(2u, skipped.report().parts[0].too_long);
   EXPECT_THAT(skipped.report().warnings.at(0), HasSubstr("were skipped, the first on line 581"));
@@ -108,13 +114,16 @@ TEST_F(CorpusTest, KeepsAPairAtTheLimit) {
   const auto p = part("c", "red apples and\n", "red\n");
   EXPECT_EQ(1u, load({p}, {.max_source_tokens = length}).size());
   EXPECT_EQ(1u, load({p}, {.max_source_tokens = length - 1, .long_pairs = LongPairs::truncate})
-                    .report().parts[0].truncated);
+                    .report()
+                    .parts[0]
+                    .truncated);
 }
 
 // Row 10.
 TEST_F(CorpusTest, RefusesFilesOutOfStep) {
   const auto p = part("c", "red\ngreen\n", "red\n");
-  EXPECT_EQ("source and target do not have the same number of lines: " + p.source + " has 2, " + p.target + " has 1",
+  EXPECT_EQ("source and target do not have the same number of lines: " + p.source + " has 2, " + p.target +
+                " has 1",
             refusal([&] { load({p}); }));
 }
 
@@ -154,14 +163,16 @@ TEST_F(CorpusTest, MixesTablesAndFiles) {
 
 TEST_F(CorpusTest, RefusesBadParts) {
   EXPECT_EQ("no corpus is given", refusal([&] { load({}); }));
-  EXPECT_EQ("a corpus is either a source and a target file or one tab-separated file; given: source \"a\", target "
-            "\"\", tsv \"\"",
-            refusal([&] { load({{.source = "a"}}); }));
+  EXPECT_EQ(
+      "a corpus is either a source and a target file or one tab-separated file; given: source \"a\", target "
+      "\"\", tsv \"\"",
+      refusal([&] { load({{.source = "a"}}); }));
   EXPECT_THAT(refusal([&] { load({{.source = "a", .target = "b", .tsv = "c"}}); }), HasSubstr("tsv \"c\""));
   EXPECT_THAT(refusal([&] { load({{}}); }), HasSubstr("source \"\", target \"\", tsv \"\""));
   EXPECT_EQ("corpus a + b: weight 0 is not above 0 and at most 1000",
             refusal([&] { load({{.source = "a", .target = "b", .weight = 0}}); }));
-  EXPECT_THAT(refusal([&] { load({part("c", "\n", "red\n")}); }), HasSubstr("no usable pair is left in the corpus"));
+  EXPECT_THAT(refusal([&] { load({part("c", "\n", "red\n")}); }),
+              HasSubstr("no usable pair is left in the corpus"));
 }
 
 TEST_F(CorpusTest, OrderIsAPureFunctionOfSeedAndEpoch) {

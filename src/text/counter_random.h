@@ -1,6 +1,6 @@
-// Random numbers without a state: a function of a key and a counter, the same on every machine (the shuffles and
-// distributions of the standard library are not). SplitMix64's output function (Steele, Lea, Flood 2014) mixes
-// the key's words one after the other, then the counter.
+// Random numbers without a state: a function of a key and a counter, the same on every machine (the shuffles
+// and distributions of the standard library are not). SplitMix64's output function (Steele, Lea, Flood 2014)
+// mixes the key's words one after the other, then the counter.
 #pragma once
 #include <cstdint>
 #include <span>

@@ -32,7 +32,7 @@ class Bytes {
     }
     fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (fd_ < 0) fail_io("cannot open {}: {}", path, std::strerror(errno));
-    struct stat info {};
+    struct stat info{};
     const bool folder = ::fstat(fd_, &info) == 0 && S_ISDIR(info.st_mode);
     if (folder) {
       ::close(fd_);
@@ -134,7 +134,8 @@ class LineReader::Source {
       return true;
     }
     if (input_[used_] != '\0') {
-      fail_io("cannot read {}: damaged gzip data at byte {}: not the start of a gzip member", path_, offset_ + used_);
+      fail_io("cannot read {}: damaged gzip data at byte {}: not the start of a gzip member", path_,
+              offset_ + used_);
     }
     ++used_;
     return false;

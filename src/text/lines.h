@@ -1,9 +1,9 @@
 // Lines of text files, counted the same way by every part of Floe.
 //
 // Only LF ends a line; a CR right before it, or at the end of the file, is dropped. Everything else that some
-// tools take for a line end (U+2028, U+0085, VT, FF, a lone CR) stays inside the line, so that two parallel files
-// never fall out of step. A byte order mark at the start of the file is dropped, invalid UTF-8 becomes U+FFFD,
-// NUL bytes are kept, a last line without LF counts, and an empty file has no line.
+// tools take for a line end (U+2028, U+0085, VT, FF, a lone CR) stays inside the line, so that two parallel
+// files never fall out of step. A byte order mark at the start of the file is dropped, invalid UTF-8 becomes
+// U+FFFD, NUL bytes are kept, a last line without LF counts, and an empty file has no line.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -60,8 +60,8 @@ struct TsvColumns {
 // Throws Error{user} naming file:line when a line has too few columns.
 LinePairs read_tsv_pairs(const std::string& path, TsvColumns columns);
 
-// Nothing to translate: empty, or only white space (no-break and ideographic space too), control characters and
-// characters that have no ink of their own (zero-width space, joiners, byte order mark, soft hyphen).
+// Nothing to translate: empty, or only white space (no-break and ideographic space too), control characters
+// and characters that have no ink of their own (zero-width space, joiners, byte order mark, soft hyphen).
 bool is_blank(std::string_view line);
 
 }  // namespace floe

@@ -51,8 +51,13 @@ std::string many_lines(int count) {
 }
 
 TEST(Lines, OnlyLfEndsALine) {
-  EXPECT_THAT(lines_of("a\nb\xE2\x80\xA8" "c\vd\fe\xC2\x85" "f\rg\xE2\x80\xA9h\n"),
-              ElementsAre("a", "b\xE2\x80\xA8" "c\vd\fe\xC2\x85" "f\rg\xE2\x80\xA9h"));
+  EXPECT_THAT(lines_of("a\nb\xE2\x80\xA8"
+                       "c\vd\fe\xC2\x85"
+                       "f\rg\xE2\x80\xA9h\n"),
+              ElementsAre("a",
+                          "b\xE2\x80\xA8"
+                          "c\vd\fe\xC2\x85"
+                          "f\rg\xE2\x80\xA9h"));
 }
 
 TEST(Lines, DropsOneCarriageReturnBeforeTheLineEnd) {
@@ -78,16 +83,23 @@ TEST(Lines, KeepsNulBytes) { EXPECT_THAT(lines_of("a\0b\n\0\n"s), ElementsAre("a
 
 // Row 12: the examples of the Unicode Standard, section 3.9, table 3-8, and of a sequence cut by a line end.
 TEST(Lines, MakesInvalidUtf8AReplacementCharacter) {
-  EXPECT_THAT(lines_of("a\xF1\x80\x80\xE1\x80\xC2" "b\x80" "c\x80\xBF" "d\n"),
+  EXPECT_THAT(lines_of("a\xF1\x80\x80\xE1\x80\xC2"
+                       "b\x80"
+                       "c\x80\xBF"
+                       "d\n"),
               ElementsAre("a\uFFFD\uFFFD\uFFFDb\uFFFDc\uFFFD\uFFFDd"));
   EXPECT_THAT(lines_of("\xE4\xBD\n\xA0\n"), ElementsAre("\uFFFD", "\uFFFD"));
 }
 
 TEST(Utf8, ReplacesAsTheWhatwgDecoderDoes) {
-  EXPECT_EQ("\uFFFD\uFFFD", replace_invalid_utf8("\xC0\xAF"));                     // overlong
-  EXPECT_EQ("\uFFFD\uFFFD\uFFFD", replace_invalid_utf8("\xED\xA0\x80"));           // surrogate
+  EXPECT_EQ("\uFFFD\uFFFD", replace_invalid_utf8("\xC0\xAF"));                      // overlong
+  EXPECT_EQ("\uFFFD\uFFFD\uFFFD", replace_invalid_utf8("\xED\xA0\x80"));            // surrogate
   EXPECT_EQ("\uFFFD\uFFFD\uFFFD\uFFFD", replace_invalid_utf8("\xF4\x91\x92\x93"));  // above U+10FFFF
-  EXPECT_EQ("\uFFFD" "A", replace_invalid_utf8("\xF0\x9F\x98" "A"));
+  EXPECT_EQ(
+      "\uFFFD"
+      "A",
+      replace_invalid_utf8("\xF0\x9F\x98"
+                           "A"));
   EXPECT_EQ("h\u00e9\u4f60\U0001F600", replace_invalid_utf8("h\u00e9\u4f60\U0001F600"));
   EXPECT_TRUE(is_valid_utf8("a\0\u00e9"s));
   EXPECT_FALSE(is_valid_utf8("a\xFF"));
@@ -190,8 +202,9 @@ TEST(Pairs, RefusesDifferentLineCountsWithBothNamesAndCounts) {
   TempFiles files;
   const std::string source = files.write("s", "a\nb\nc\n");
   const std::string target = files.write("t", "x\ny\n");
-  EXPECT_EQ("source and target do not have the same number of lines: " + source + " has 3, " + target + " has 2",
-            refusal([&] { read_pairs(source, target); }));
+  EXPECT_EQ(
+      "source and target do not have the same number of lines: " + source + " has 3, " + target + " has 2",
+      refusal([&] { read_pairs(source, target); }));
 }
 
 TEST(Pairs, StayInStepAroundOddSeparatorsAndBlankLines) {
@@ -232,11 +245,12 @@ TEST(TsvPairs, ReadsARealCorpus) {
 
 // Row 2.
 TEST(IsBlank, KnowsAllThatHasNoInk) {
-  for (const auto& blank : {""s, " "s, "   "s, "\t"s, "\r"s, "\u00A0"s, "\u3000"s, "\u2028"s, "\u200B"s, "\uFEFF"s,
-                            "\u200D\u2060 \u00AD"s, "\0"s, " \v\f\u0085 "s, "\u200E\u202A"s}) {
+  for (const auto& blank : {""s, " "s, "   "s, "\t"s, "\r"s, "\u00A0"s, "\u3000"s, "\u2028"s, "\u200B"s,
+                            "\uFEFF"s, "\u200D\u2060 \u00AD"s, "\0"s, " \v\f\u0085 "s, "\u200E\u202A"s}) {
     EXPECT_TRUE(is_blank(blank)) << testing::PrintToString(blank);
   }
-  for (const auto& ink : {"a"s, " . "s, "\u200B\u4f60"s, "\uFFFD"s, "\xFF"s, "\u2581"s, "\U0001F600"s, "\u0600"s}) {
+  for (const auto& ink :
+       {"a"s, " . "s, "\u200B\u4f60"s, "\uFFFD"s, "\xFF"s, "\u2581"s, "\U0001F600"s, "\u0600"s}) {
     EXPECT_FALSE(is_blank(ink)) << testing::PrintToString(ink);
   }
 }

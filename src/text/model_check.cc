@@ -27,8 +27,8 @@ constexpr uint32_t kUserDefined = 4;
 // NormalizerSpec
 constexpr uint32_t kCharsmap = 2;
 
-// Sizes of fixed arrays inside SentencePiece 0.1.97: matches of one normalisation lookup, and of one lookup among
-// the user-defined symbols.
+// Sizes of fixed arrays inside SentencePiece 0.1.97: matches of one normalisation lookup, and of one lookup
+// among the user-defined symbols.
 constexpr int kMaxRuleMatches = 32;
 constexpr size_t kMaxNestedSymbols = 64;
 
@@ -51,11 +51,20 @@ class Fields {
     if (number == 0 || number > 0x1FFFFFFF) damaged("a field has no valid number");
     field = {.number = static_cast<uint32_t>(number), .wire = static_cast<Wire>(tag & 7)};
     switch (field.wire) {
-      case kVarint: field.value = varint(); break;
-      case kFixed64: field.value = fixed<uint64_t>(); break;
-      case kFixed32: field.value = fixed<uint32_t>(); break;
-      case kBytes: field.bytes = take(varint()); break;
-      default: damaged("a field has an unknown wire type");
+      case kVarint:
+        field.value = varint();
+        break;
+      case kFixed64:
+        field.value = fixed<uint64_t>();
+        break;
+      case kFixed32:
+        field.value = fixed<uint32_t>();
+        break;
+      case kBytes:
+        field.bytes = take(varint());
+        break;
+      default:
+        damaged("a field has an unknown wire type");
     }
     return true;
   }
@@ -94,7 +103,8 @@ class Fields {
 };
 
 // One unit of the double array that the library (darts-clone) walks: a step from unit `at` on byte b goes to
-// unit (at ^ offset) ^ b and holds when that unit's label is b; a unit with a leaf has a value at (at ^ offset).
+// unit (at ^ offset) ^ b and holds when that unit's label is b; a unit with a leaf has a value at (at ^
+// offset).
 struct Unit {
   uint32_t bits;
   uint32_t label() const { return bits & 0x800000FF; }
@@ -103,10 +113,10 @@ struct Unit {
   uint32_t value() const { return bits & 0x7FFFFFFF; }
 };
 
-// What a charsmap must keep so that no lookup leaves it: every step from a unit that can be reached stays inside
-// the array, no path comes back to where it was, none has more values than the library has room for, and a value
-// points into the replacement strings, which end with a NUL. Equal ends of rules share units, so a unit may be
-// reached in several ways.
+// What a charsmap must keep so that no lookup leaves it: every step from a unit that can be reached stays
+// inside the array, no path comes back to where it was, none has more values than the library has room for,
+// and a value points into the replacement strings, which end with a NUL. Equal ends of rules share units, so
+// a unit may be reached in several ways.
 void check_charsmap(std::string_view charsmap, const Fields& fields) {
   uint32_t trie_size = 0;
   if (charsmap.size() < sizeof trie_size) fields.damaged("its normalisation rule is cut short");
@@ -156,7 +166,8 @@ void check_charsmap(std::string_view charsmap, const Fields& fields) {
     }
     // The root's own value is never looked at.
     if (units[place.unit].has_leaf() && place.unit != 0) {
-      if (units[place.base].value() >= replacements.size()) fields.damaged("a normalisation rule has no replacement");
+      if (units[place.base].value() >= replacements.size())
+        fields.damaged("a normalisation rule has no replacement");
       if (++place.deepest > kMaxRuleMatches) fields.damaged("its normalisation rules are nested too deep");
     }
     deepest[place.unit] = place.deepest;
@@ -182,7 +193,8 @@ std::string_view check_piece(std::string_view message, const std::string& name) 
   bool user_defined = false;
   for (Field field; fields.next(field);) {
     if (field.number == kPieceText) {
-      if (field.wire != kBytes || !text.empty()) fields.damaged("a piece has two texts or a text that is no string");
+      if (field.wire != kBytes || !text.empty())
+        fields.damaged("a piece has two texts or a text that is no string");
       text = field.bytes;
     } else if (field.number == kPieceScore) {
       const float score = std::bit_cast<float>(static_cast<uint32_t>(field.value));
@@ -229,7 +241,8 @@ void check_sentencepiece_model(std::string_view bytes, const std::string& name) 
     }
     if (seen[field.number]) fields.damaged("a part of it is given twice");
     seen[field.number] = true;
-    if (field.number == kNormalizerSpec || field.number == kDenormalizerSpec) check_normalizer(field.bytes, name);
+    if (field.number == kNormalizerSpec || field.number == kDenormalizerSpec)
+      check_normalizer(field.bytes, name);
   }
   if (pieces == 0) fields.damaged("it has no pieces");
   check_nesting(std::move(symbols), fields);

@@ -39,7 +39,9 @@ std::string piece(const std::string& text, Type type = kNormal, float score = -1
 
 // A normaliser with the given double array and replacements.
 std::string normalizer(const std::vector<uint32_t>& units, const std::string& replacements) {
-  const auto bytes = [](uint32_t number) { return std::string(reinterpret_cast<const char*>(&number), sizeof number); };
+  const auto bytes = [](uint32_t number) {
+    return std::string(reinterpret_cast<const char*>(&number), sizeof number);
+  };
   std::string blob = bytes(static_cast<uint32_t>(units.size() * sizeof(uint32_t)));
   for (const uint32_t unit : units) blob += bytes(unit);
   return field(3, field(2, blob + replacements));
@@ -56,8 +58,8 @@ std::string no_model(const std::string& why) { return "m is not a usable Sentenc
 // The trie of one rule: byte 'A' becomes the replacement at `value`.
 std::vector<uint32_t> one_rule(uint32_t value) {
   std::vector<uint32_t> units(1024, 0x80000000u);
-  units[0] = 256 << 10;                                // its steps go to 256 ^ byte
-  units[256 ^ 'A'] = (512 << 10) | 0x100 | 'A';        // its leaf lies at 256 ^ 'A' ^ 512
+  units[0] = 256 << 10;                          // its steps go to 256 ^ byte
+  units[256 ^ 'A'] = (512 << 10) | 0x100 | 'A';  // its leaf lies at 256 ^ 'A' ^ 512
   units[256 ^ 'A' ^ 512] = 0x80000000u | value;
   return units;
 }
@@ -70,15 +72,18 @@ TEST(ModelCheck, TakesASoundModelWrittenByHand) {
 }
 
 TEST(ModelCheck, RefusesNormalisationRulesThatLeaveTheirArray) {
-  EXPECT_EQ(no_model("a normalisation rule has no replacement"), refused(kBase + normalizer(one_rule(2), "a\0"s)));
+  EXPECT_EQ(no_model("a normalisation rule has no replacement"),
+            refused(kBase + normalizer(one_rule(2), "a\0"s)));
   EXPECT_EQ(no_model("its normalisation rule is incomplete"), refused(kBase + normalizer(one_rule(0), "a")));
   EXPECT_EQ(no_model("its normalisation rule is incomplete"), refused(kBase + normalizer({}, "a\0"s)));
   auto units = one_rule(0);
   units[0] = 1024 << 10;
-  EXPECT_EQ(no_model("its normalisation rule points outside itself"), refused(kBase + normalizer(units, "a\0"s)));
+  EXPECT_EQ(no_model("its normalisation rule points outside itself"),
+            refused(kBase + normalizer(units, "a\0"s)));
   units = one_rule(0);
   units.resize(700);
-  EXPECT_EQ(no_model("its normalisation rule points outside itself"), refused(kBase + normalizer(units, "a\0"s)));
+  EXPECT_EQ(no_model("its normalisation rule points outside itself"),
+            refused(kBase + normalizer(units, "a\0"s)));
   EXPECT_EQ(no_model("its normalisation rule has a wrong size"),
             refused(kBase + field(3, field(2, "\xFF\xFF\xFF\x7F rest"))));
   EXPECT_EQ(no_model("its normalisation rule is cut short"), refused(kBase + field(3, field(2, "abc"))));
@@ -104,7 +109,8 @@ TEST(ModelCheck, RefusesNormalisationRulesInACircleOrTooDeep) {
   };
   const auto t = Tokenizer::from_bytes(kBase + normalizer(chain(32), "a\0"s), "m");
   EXPECT_EQ(t.encode("a"), t.encode(std::string(32, 'A')));
-  EXPECT_EQ(no_model("its normalisation rules are nested too deep"), refused(kBase + normalizer(chain(33), "a\0"s)));
+  EXPECT_EQ(no_model("its normalisation rules are nested too deep"),
+            refused(kBase + normalizer(chain(33), "a\0"s)));
 }
 
 TEST(ModelCheck, RefusesTooManySymbolsThatBeginAlike) {
@@ -152,7 +158,8 @@ std::string real_model() {
 // Row 14's demand for the one binary file that this room reads.
 TEST(ModelCheck, RefusesATruncatedModelOrLoadsAWholeOne) {
   const std::string model = real_model();
-  // The pieces end where the specs begin; every cut there, and a sample of cuts inside of the large normaliser.
+  // The pieces end where the specs begin; every cut there, and a sample of cuts inside of the large
+  // normaliser.
   for (size_t size = 0; size < model.size(); size += size < 3000 ? 1 : 997) {
     const std::string message = refused(model.substr(0, size));
     // A cut between two pieces leaves a shorter model that is sound.

@@ -94,7 +94,9 @@ std::string Paragraph::join() const {
 class SentenceSplitter::Rules {
  public:
   explicit Rules(const std::string& language) : breaks_(sentence_breaks(language)) {}
-  std::unique_ptr<icu::BreakIterator> copy() const { return std::unique_ptr<icu::BreakIterator>(breaks_->clone()); }
+  std::unique_ptr<icu::BreakIterator> copy() const {
+    return std::unique_ptr<icu::BreakIterator>(breaks_->clone());
+  }
 
  private:
   std::unique_ptr<const icu::BreakIterator> breaks_;
@@ -103,7 +105,8 @@ class SentenceSplitter::Rules {
 SentenceSplitter::SentenceSplitter(const std::string& language) : rules_(std::make_shared<Rules>(language)) {}
 
 Paragraph SentenceSplitter::split(std::string_view paragraph) const {
-  if (paragraph.size() > size_t{INT32_MAX}) fail_user("a paragraph of {} bytes is too long to split", paragraph.size());
+  if (paragraph.size() > size_t{INT32_MAX})
+    fail_user("a paragraph of {} bytes is too long to split", paragraph.size());
   const auto breaks = rules_->copy();
   UErrorCode status = U_ZERO_ERROR;
   // UText counts in bytes of the UTF-8 text and takes ill-formed bytes for U+FFFD.

@@ -1,6 +1,6 @@
 // Cuts a paragraph into sentences by the Unicode rules (UAX #29, as ICU has them for the language) minus the
-// breaks after the abbreviations that ICU lists for the language ("Mr.", "z. B."). Nothing is lost: lead and the
-// sentences with what follows each join to the paragraph byte for byte, whatever its bytes.
+// breaks after the abbreviations that ICU lists for the language ("Mr.", "z. B."). Nothing is lost: lead and
+// the sentences with what follows each join to the paragraph byte for byte, whatever its bytes.
 #pragma once
 #include <memory>
 #include <string>
@@ -23,8 +23,8 @@ struct Paragraph {
 
 class SentenceSplitter {
  public:
-  // `language` is a BCP 47 tag such as "en" or "zh-Hant"; one that ICU has no rules for gets the general rules.
-  // Throws Error{user} for a tag that is not one.
+  // `language` is a BCP 47 tag such as "en" or "zh-Hant"; one that ICU has no rules for gets the general
+  // rules. Throws Error{user} for a tag that is not one.
   explicit SentenceSplitter(const std::string& language = "en");
 
   // May be called from several threads at once.

@@ -33,7 +33,8 @@ TEST(Sentences, SplitsChineseAtFullWidthStops) {
   const auto p = SentenceSplitter("zh").split("今天下雨。我们不出去！为什么？因为冷。");
   EXPECT_THAT(texts(p), ElementsAre("今天下雨。", "我们不出去！", "为什么？", "因为冷。"));
   for (const auto& sentence : p.sentences) EXPECT_EQ("", sentence.separator);
-  EXPECT_THAT(texts(SentenceSplitter("en").split("他说：“好。”然后走了。")), ElementsAre("他说：“好。”", "然后走了。"));
+  EXPECT_THAT(texts(SentenceSplitter("en").split("他说：“好。”然后走了。")),
+              ElementsAre("他说：“好。”", "然后走了。"));
 }
 
 TEST(Sentences, DoesNotBreakAfterAbbreviations) {
@@ -55,8 +56,9 @@ TEST(Sentences, FindsNoneInABlankParagraph) {
 }
 
 TEST(Sentences, JoinToTheParagraphWhateverItsBytes) {
-  const std::vector<std::string> atoms{"A b.", " ", "?", "。", "\u00A0", "\n", "\r\n", "Dr.", "\xFF", "\xE4\xBD", "\0"s,
-                                       "x", "\u200B", "\u2028", "！", "“", "”", "3.5", "…", "\U0001F600", "Z"};
+  const std::vector<std::string> atoms{"A b.", " ",    "?",        "。",  "\u00A0", "\n",         "\r\n",
+                                       "Dr.",  "\xFF", "\xE4\xBD", "\0"s, "x",      "\u200B",     "\u2028",
+                                       "！",   "“",    "”",        "3.5", "…",      "\U0001F600", "Z"};
   uint64_t state = 7;
   const SentenceSplitter splitter;
   for (int round = 0; round < 2000; ++round) {
@@ -76,11 +78,13 @@ TEST(Sentences, JoinToTheParagraphWhateverItsBytes) {
 }
 
 TEST(Sentences, RefusesWhatIsNoLanguageTag) {
-  EXPECT_EQ("\"not a tag\" is not a language tag such as en or zh-Hant", refusal([] { SentenceSplitter("not a tag"); }));
+  EXPECT_EQ("\"not a tag\" is not a language tag such as en or zh-Hant",
+            refusal([] { SentenceSplitter("not a tag"); }));
 }
 
 TEST(Sentences, TakesGeneralRulesForAnUnknownLanguage) {
-  EXPECT_THAT(texts(SentenceSplitter("tlh").split("Qapla'. Heghlu'meH.")), ElementsAre("Qapla'.", "Heghlu'meH."));
+  EXPECT_THAT(texts(SentenceSplitter("tlh").split("Qapla'. Heghlu'meH.")),
+              ElementsAre("Qapla'.", "Heghlu'meH."));
 }
 
 }  // namespace

@@ -89,7 +89,8 @@ std::vector<int32_t> Tokenizer::encode_sampled(std::string_view text, Sampling s
   std::seed_seq seed{static_cast<uint32_t>(sampling.seed), static_cast<uint32_t>(sampling.seed >> 32)};
   sentencepiece::random::GetRandomGenerator()->seed(seed);
   std::vector<int> ids;
-  check(model_->processor.SampleEncode(replace_invalid_utf8(std::string(text)), kWholeLattice, sampling.alpha, &ids),
+  check(model_->processor.SampleEncode(replace_invalid_utf8(std::string(text)), kWholeLattice, sampling.alpha,
+                                       &ids),
         "sampling", model_->name);
   return ids;
 }

@@ -27,9 +27,12 @@ using std::string_literals::operator""s;
 
 // A small language: enough repetition to learn pieces from.
 std::vector<std::string> sample_text() {
-  const std::vector<std::string> who{"the small dog", "a tall woman", "the old man", "two children", "my neighbour"};
-  const std::vector<std::string> does{"is running", "was walking", "sits quietly", "keeps singing", "plays football"};
-  const std::vector<std::string> where{"in the garden", "near the river", "on a bench", "beside the road", "at home"};
+  const std::vector<std::string> who{"the small dog", "a tall woman", "the old man", "two children",
+                                     "my neighbour"};
+  const std::vector<std::string> does{"is running", "was walking", "sits quietly", "keeps singing",
+                                      "plays football"};
+  const std::vector<std::string> where{"in the garden", "near the river", "on a bench", "beside the road",
+                                       "at home"};
   std::vector<std::string> out;
   for (const auto& w : who) {
     for (const auto& d : does) {
@@ -125,7 +128,8 @@ TEST(Tokenizer, SamplesOtherwiseWithAnotherSeedInEitherHalf) {
 
 TEST(Tokenizer, MakesNothingOfBlankText) {
   const auto t = sample_tokenizer();
-  for (const auto& blank : {""s, " "s, "   "s, "\t"s, "\u00A0"s, "\u3000"s}) EXPECT_THAT(t.encode(blank), IsEmpty());
+  for (const auto& blank : {""s, " "s, "   "s, "\t"s, "\u00A0"s, "\u3000"s})
+    EXPECT_THAT(t.encode(blank), IsEmpty());
   EXPECT_EQ("", t.decode({}));
 }
 
@@ -141,7 +145,8 @@ TEST(Tokenizer, DecodesWithoutControlIds) {
 TEST(Tokenizer, RefusesIdsOutsideTheVocabulary) {
   const auto t = sample_tokenizer();
   EXPECT_EQ("id 50 is outside of the 50 pieces of sample", refusal([&] { t.piece(50); }));
-  EXPECT_EQ("id -1 is outside of the 50 pieces of sample", refusal([&] { t.decode(std::vector<int32_t>{5, -1}); }));
+  EXPECT_EQ("id -1 is outside of the 50 pieces of sample",
+            refusal([&] { t.decode(std::vector<int32_t>{5, -1}); }));
 }
 
 TEST(Tokenizer, MapsPiecesToIdsAndBack) {
@@ -195,7 +200,8 @@ TEST(Tokenizer, LoadsFromFileAndKeepsItsBytes) {
   EXPECT_EQ(bytes, t.bytes());
   EXPECT_EQ(sample_tokenizer().encode("two children"), t.encode("two children"));
   const std::string missing = files.path("none");
-  EXPECT_EQ("cannot open " + missing + ": No such file or directory", refusal([&] { Tokenizer::load(missing); }));
+  EXPECT_EQ("cannot open " + missing + ": No such file or directory",
+            refusal([&] { Tokenizer::load(missing); }));
 }
 
 TEST(Tokenizer, PrintsNothing) {
@@ -226,7 +232,8 @@ TEST_P(EveryType, TrainsTheSmallestVocabularyThatItNames) {
   auto options = sample_training(GetParam());
   options.vocabulary_size = 7;
   const std::string message = refusal([&] { train_tokenizer(options); });
-  const std::string words = "a vocabulary of 7 is too small: the special pieces and the characters of this text need ";
+  const std::string words =
+      "a vocabulary of 7 is too small: the special pieces and the characters of this text need ";
   ASSERT_EQ(0u, message.find(words)) << message;
   options.vocabulary_size = std::stoi(message.substr(words.size()));
   EXPECT_EQ(options.vocabulary_size, Tokenizer::from_bytes(train_tokenizer(options), "smallest").size());
@@ -238,9 +245,12 @@ TEST(TokenizerTraining, RefusesOptionsOutOfRange) {
     change(options);
     return refusal([&] { train_tokenizer(options); });
   };
-  EXPECT_EQ("character coverage 0.5 is outside of 0.98 to 1", refused([](auto& o) { o.character_coverage = 0.5; }));
-  EXPECT_EQ("the user-defined symbol \"<s>\" is already taken", refused([](auto& o) { o.user_symbols = {"<s>"}; }));
-  EXPECT_EQ("the user-defined symbol \"x\" is already taken", refused([](auto& o) { o.user_symbols = {"x", "x"}; }));
+  EXPECT_EQ("character coverage 0.5 is outside of 0.98 to 1",
+            refused([](auto& o) { o.character_coverage = 0.5; }));
+  EXPECT_EQ("the user-defined symbol \"<s>\" is already taken",
+            refused([](auto& o) { o.user_symbols = {"<s>"}; }));
+  EXPECT_EQ("the user-defined symbol \"x\" is already taken",
+            refused([](auto& o) { o.user_symbols = {"x", "x"}; }));
   EXPECT_EQ("the user-defined symbol \"a b\" is empty, holds white space or is not valid UTF-8",
             refused([](auto& o) { o.user_symbols = {"a b"}; }));
   EXPECT_EQ("a vocabulary of 200 has no room beside its 260 special, byte and user-defined pieces",
@@ -251,15 +261,17 @@ TEST(TokenizerTraining, RefusesOptionsOutOfRange) {
 
 // Each of these ends the process inside the library when it is let through.
 TEST_P(EveryType, RefusesTextThatTeachesNothing) {
-  for (const auto& line : {""s, " "s, "\u00A0"s, "\x01\x02"s, "\0"s, "\xFF\xFE"s, "\u2581"s, "\u200B"s, "\u2585"s,
-                           std::string(5000, 'x')}) {
-    EXPECT_EQ("no line of the text teaches a tokenizer anything: all are blank or too long",
-              refusal([&] { train_tokenizer({.lines = {line, line}, .vocabulary_size = 20, .type = GetParam()}); }));
+  for (const auto& line : {""s, " "s, "\u00A0"s, "\x01\x02"s, "\0"s, "\xFF\xFE"s, "\u2581"s, "\u200B"s,
+                           "\u2585"s, std::string(5000, 'x')}) {
+    EXPECT_EQ("no line of the text teaches a tokenizer anything: all are blank or too long", refusal([&] {
+                train_tokenizer({.lines = {line, line}, .vocabulary_size = 20, .type = GetParam()});
+              }));
   }
 }
 
 TEST_P(EveryType, TinyTextsTrainOrAreRefused) {
-  for (const auto& line : {"a"s, "aa"s, "ab"s, "a\0b"s, "\u00A8"s, "你"s, "\U0001F600"s, "a a a a"s, "abcabcabc"s}) {
+  for (const auto& line :
+       {"a"s, "aa"s, "ab"s, "a\0b"s, "\u00A8"s, "你"s, "\U0001F600"s, "a a a a"s, "abcabcabc"s}) {
     for (const int copies : {1, 2, 5}) {
       for (const int size : {5, 6, 7, 8, 12}) {
         const TokenizerTraining options{.lines = std::vector<std::string>(static_cast<size_t>(copies), line),

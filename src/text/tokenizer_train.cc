@@ -28,8 +28,8 @@ constexpr int32_t kBytePieces = 256;
 constexpr UChar32 kSpaceMark = 0x2581;
 constexpr std::string_view kUnknownMark = "\xE2\x96\x85";
 
-// Something survives the library's normalisation, which drops controls and takes U+FFFD and the space mark for
-// space. A text with nothing left would end the process inside the library.
+// Something survives the library's normalisation, which drops controls and takes U+FFFD and the space mark
+// for space. A text with nothing left would end the process inside the library.
 bool teaches(std::string_view line) {
   if (line.size() > kMaxLineBytes || line.find(kUnknownMark) != std::string_view::npos) return false;
   const auto* s = reinterpret_cast<const uint8_t*>(line.data());
@@ -116,10 +116,11 @@ std::optional<int64_t> number_after(std::string_view text, std::string_view word
 
 [[noreturn]] void explain(const TokenizerTraining& options, std::string_view message) {
   if (const auto largest = number_after(message, "Please set it to a value <= ")) {
-    fail_user("a vocabulary of {} is too large for this text: the largest possible is {}", options.vocabulary_size,
-              *largest);
+    fail_user("a vocabulary of {} is too large for this text: the largest possible is {}",
+              options.vocabulary_size, *largest);
   }
-  if (const auto smallest = number_after(message, fmt::format("required_chars. {} vs ", options.vocabulary_size))) {
+  if (const auto smallest =
+          number_after(message, fmt::format("required_chars. {} vs ", options.vocabulary_size))) {
     fail_user("a vocabulary of {} is too small: the special pieces and the characters of this text need {}",
               options.vocabulary_size, *smallest);
   }

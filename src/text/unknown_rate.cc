@@ -15,8 +15,9 @@ void UnknownRate::add(std::span<const int32_t> ids) {
 
 std::optional<std::string> UnknownRate::warning() const {
   if (rate() <= options_.threshold) return std::nullopt;
-  return fmt::format("{}: {:.1f} % of the tokens in the first {} lines are unknown to the vocabulary ({} of {})",
-                     name_, 100.0 * rate(), lines_, unknown_, tokens_);
+  return fmt::format(
+      "{}: {:.1f} % of the tokens in the first {} lines are unknown to the vocabulary ({} of {})", name_,
+      100.0 * rate(), lines_, unknown_, tokens_);
 }
 
 }  // namespace floe

@@ -9,7 +9,8 @@ Vocabulary Vocabulary::load(const std::string& path, std::optional<std::string> 
   return Vocabulary(read_lines(path), path, std::move(unknown));
 }
 
-Vocabulary::Vocabulary(std::vector<std::string> tokens, const std::string& name, std::optional<std::string> unknown)
+Vocabulary::Vocabulary(std::vector<std::string> tokens, const std::string& name,
+                       std::optional<std::string> unknown)
     : name_(name), tokens_(std::move(tokens)) {
   if (tokens_.empty()) fail_user("vocabulary {} has no token", name_);
   ids_.reserve(tokens_.size());

@@ -12,9 +12,9 @@ namespace floe {
 
 class Vocabulary {
  public:
-  // One token a line; lines are read as text/lines.h says, so CRLF files give the same tokens as LF files. With
-  // an unknown token, tokens that are not in the list take its id. Throws Error{user} naming the file and the
-  // lines: a token given twice, an empty list, an unknown token that is not in the list.
+  // One token a line; lines are read as text/lines.h says, so CRLF files give the same tokens as LF files.
+  // With an unknown token, tokens that are not in the list take its id. Throws Error{user} naming the file
+  // and the lines: a token given twice, an empty list, an unknown token that is not in the list.
   static Vocabulary load(const std::string& path, std::optional<std::string> unknown = std::nullopt);
 
   // `name` stands for the file in messages.

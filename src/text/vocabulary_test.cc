@@ -38,8 +38,10 @@ TEST(Vocabulary, RefusesATokenGivenTwiceWithBothLines) {
 
 TEST(Vocabulary, RefusesWhatItDoesNotHold) {
   EXPECT_EQ("vocabulary v has no token", refusal([] { Vocabulary({}, "v"); }));
-  EXPECT_EQ("vocabulary v does not hold the unknown token \"<unk>\"", refusal([] { Vocabulary({"a"}, "v", "<unk>"); }));
-  EXPECT_EQ("vocabulary v does not hold \"x\" and has no unknown token", refusal([] { Vocabulary({"a"}, "v").id("x"); }));
+  EXPECT_EQ("vocabulary v does not hold the unknown token \"<unk>\"",
+            refusal([] { Vocabulary({"a"}, "v", "<unk>"); }));
+  EXPECT_EQ("vocabulary v does not hold \"x\" and has no unknown token",
+            refusal([] { Vocabulary({"a"}, "v").id("x"); }));
   EXPECT_THROW(Vocabulary({"a"}, "v").token(1), std::exception);
 }
 

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <functional>
+
 #include "compile/compile.h"
 #include "compile/layout.h"
 #include "ir/print.h"
@@ -190,7 +193,7 @@ TEST(Session, RefusesFeedsThatDoNotFit) {
   EXPECT_EQ(run(x4, y3), "'y' must have shape [N, 2], got [3, 2]: N is 4 elsewhere");
   EXPECT_EQ(run(wrong, y3), "'x' must be f32, got i32");
   EXPECT_EQ(run(x9, y9), "dim 'N' = 9 is outside 1..8");
-  EXPECT_EQ(run(x3, odd), "'y' must have shape [N, 2], got [3, 3] (2 = 2)");
+  EXPECT_EQ(run(x3, odd), "'y' must have shape [N, 2], got [3, 3]");
   EXPECT_EQ(message_of([&] {
               const std::vector<Feed> feeds = {{"x", view_of(x3)}};
               session.run("g", feeds);

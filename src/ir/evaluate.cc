@@ -55,8 +55,9 @@ void bind_dims(const Dims& dims, const Shape& shape, std::string_view what, Bind
     bool known = true;
     for (const std::string& symbol : symbols) known = known && binding->find(symbol) != binding->end();
     if (known && dims[k].evaluate(*binding) != shape[k]) {
-      fail_user("'{}' must have shape {}, got {} ({} = {})", what, text_of(dims), text_of(shape),
-                dims[k].text(), dims[k].evaluate(*binding));
+      const std::string value =
+          dims[k].is_constant() ? "" : fmt::format(" ({} = {})", dims[k].text(), dims[k].evaluate(*binding));
+      fail_user("'{}' must have shape {}, got {}{}", what, text_of(dims), text_of(shape), value);
     }
   }
 }

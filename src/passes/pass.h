@@ -30,8 +30,9 @@ class Pipeline {
 
   const std::vector<Pass>& passes() const { return passes_; }
 
-  // The given graph is verified too. Throws Error{user} when `skip` names no pass of this pipeline, Error{bug}
-  // from the verifier naming the pass that broke the graph; an error of a pass itself is passed on.
+  // The given graph is verified too. Throws Error{user} when `skip` names no pass of this pipeline,
+  // Error{bug} from the verifier naming the pass that broke the graph; an error of a pass itself is passed
+  // on.
   Graph run(const Graph& graph, const PipelineOptions& options = {}) const;
 
   struct Timing {

@@ -31,6 +31,7 @@ void match(const Dims& dims, const View& view, std::string_view name, Binding* b
 
 // An entry with sizes: kernels bound, views made. Pointers are set by refresh() and, for feeds, at every run.
 struct Session::Bound {
+  const ProgramEntry* entry = nullptr;
   std::vector<int64_t> key;
   Binding binding;
   MemoryPlan plan;
@@ -57,6 +58,8 @@ struct Session::EntryState {
   const ProgramEntry* entry;
   std::vector<std::string> symbols;
   std::list<Bound> bound;  // most recently used first
+  // What the front of the list was asked with: the same again needs no look at names or states.
+  std::vector<int64_t> last_question;
   std::vector<double> seconds;
   std::vector<int64_t> calls;
 };
@@ -82,6 +85,15 @@ Session::~Session() = default;
 
 Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> feeds, const Binding& extra) {
   const ProgramEntry& entry = *entry_state.entry;
+  std::vector<int64_t> question = {static_cast<int64_t>(state_.generation())};
+  for (const Feed& feed : feeds) {
+    question.push_back(static_cast<int64_t>(feed.value.dtype));
+    question.insert(question.end(), feed.value.dims.begin(), feed.value.dims.begin() + feed.value.rank);
+    // The name tells inputs apart that come in another order.
+    question.push_back(static_cast<int64_t>(std::hash<std::string_view>{}(feed.name)));
+  }
+  for (const auto& [name, value] : extra) question.push_back(value);
+  if (!entry_state.bound.empty() && question == entry_state.last_question) return entry_state.bound.front();
   Binding binding = extra;
   for (const NamedSlot& input : entry.inputs) {
     const auto feed =
@@ -110,6 +122,7 @@ Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> fee
   for (auto at = entry_state.bound.begin(); at != entry_state.bound.end(); ++at) {
     if (at->key != key) continue;
     entry_state.bound.splice(entry_state.bound.begin(), entry_state.bound, at);
+    entry_state.last_question = std::move(question);
     return entry_state.bound.front();
   }
 
@@ -117,8 +130,11 @@ Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> fee
   const auto check_shape = [&](const SlotSpec& slot, const Shape& shape, const std::string& name) {
     for (size_t i = 0; i < slot.dims.size(); ++i) {
       if (value_of(slot.dims[i], binding) != shape[i]) {
-        fail_user("'{}' must have shape {}, got {} ({} = {})", name, text_of(slot.dims), text_of(shape),
-                  slot.dims[i].text(), value_of(slot.dims[i], binding));
+        const std::string known =
+            slot.dims[i].is_constant()
+                ? ""
+                : fmt::format(" ({} = {})", slot.dims[i].text(), value_of(slot.dims[i], binding));
+        fail_user("'{}' must have shape {}, got {}{}", name, text_of(slot.dims), text_of(shape), known);
       }
     }
   };
@@ -132,6 +148,7 @@ Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> fee
   }
 
   Bound bound;
+  bound.entry = &entry;
   bound.key = std::move(key);
   bound.binding = std::move(binding);
   bound.plan = plan_memory(entry, bound.binding);
@@ -176,19 +193,14 @@ Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> fee
   bound.arena = bound.workspace_offset + workspace;
 
   entry_state.bound.push_front(std::move(bound));
+  entry_state.last_question = std::move(question);
   if (entry_state.bound.size() > max_bindings_) entry_state.bound.pop_back();
   return entry_state.bound.front();
 }
 
 // Sets every pointer that does not come with the feeds.
 void Session::refresh(Bound& bound) {
-  const EntryState* entry_state = nullptr;
-  for (const auto& candidate : entries_) {
-    for (const Bound& each : candidate->bound) {
-      if (&each == &bound) entry_state = candidate.get();
-    }
-  }
-  const ProgramEntry& entry = *entry_state->entry;
+  const ProgramEntry& entry = *bound.entry;
   bound.patches.clear();
   const auto place = [&](int slot_index, View* view) {
     const SlotSpec& slot = entry.slots[static_cast<size_t>(slot_index)];
@@ -278,7 +290,10 @@ View Session::output(std::string_view name) const {
 size_t Session::arena_bytes() const { return arena_.bytes(); }
 
 void Session::trim() {
-  for (const auto& entry : entries_) entry->bound.clear();
+  for (const auto& entry : entries_) {
+    entry->bound.clear();
+    entry->last_question.clear();
+  }
   arena_ = Tensor();
   ++arena_generation_;
   outputs_.clear();

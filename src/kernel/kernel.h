@@ -42,6 +42,7 @@ struct KernelRun {
   std::span<const View> outputs;
   void* workspace;  // 64-byte aligned, contents undefined
   ThreadPool* pool;
+  const void* packed = nullptr;  // what BoundKernel::pack made
 };
 
 struct BoundKernel {

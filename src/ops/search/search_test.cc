@@ -65,7 +65,7 @@ struct PenaltyCase {
 };
 
 TEST(SearchPenalties, NeutralOptionsChangeNothing) {
-  EXPECT_THAT(PenaltyCase{.history = {1, 1, 4}}.result(), ElementsAre(-2, -1, 0, 1, 2));
+  EXPECT_THAT((PenaltyCase{.history = {1, 1, 4}}.result()), ElementsAre(-2, -1, 0, 1, 2));
 }
 
 TEST(SearchPenalties, RepetitionDividesPositiveAndMultipliesNegativeLogitsOnce) {

@@ -6,24 +6,20 @@
 
 namespace floe {
 
-Alignment alignment_of(std::span<const float> attention, const AttentionColumns& columns) {
-  FLOE_CHECK(columns.width > 0 && attention.size() % static_cast<size_t>(columns.width) == 0,
-             "{} attention weights in rows of {}", attention.size(), columns.width);
-  FLOE_CHECK(columns.read >= 0 && columns.read <= columns.width && columns.read <= columns.original,
-             "{} columns of {} for {} tokens", columns.read, columns.width, columns.original);
-  Alignment out;
-  out.columns = columns.original;
-  const size_t rows = attention.size() / static_cast<size_t>(columns.width);
-  out.weights.assign(rows * static_cast<size_t>(columns.original), 0.0f);
-  for (size_t r = 0; r < rows; ++r) {
-    const auto from =
-        attention.subspan(r * static_cast<size_t>(columns.width), static_cast<size_t>(columns.read));
-    float* to = out.weights.data() + r * static_cast<size_t>(columns.original);
+Alignment alignment_of(const std::vector<std::vector<float>>& attention, const AttentionColumns& columns) {
+  FLOE_CHECK(columns.read >= 0 && columns.read <= columns.original, "{} of {} tokens were read", columns.read,
+             columns.original);
+  const auto read = static_cast<size_t>(columns.read);
+  Alignment out{.columns = columns.original};
+  for (const std::vector<float>& row : attention) {
+    FLOE_CHECK(row.size() >= read, "{} attention weights for {} tokens", row.size(), read);
     double sum = 0;
-    for (const float w : from) sum += w;
-    for (size_t c = 0; c < from.size(); ++c) {
-      to[c] = static_cast<float>(sum > 0 ? from[c] / sum : 1.0 / static_cast<double>(from.size()));
+    for (size_t c = 0; c < read; ++c) sum += static_cast<double>(row[c]);
+    for (size_t c = 0; c < read; ++c) {
+      const double weight = sum > 0 ? static_cast<double>(row[c]) / sum : 1 / static_cast<double>(read);
+      out.weights.push_back(static_cast<float>(weight));
     }
+    out.weights.resize(out.weights.size() + static_cast<size_t>(columns.original) - read);
   }
   return out;
 }

@@ -19,16 +19,15 @@ struct Alignment {
   }
 };
 
-// `attention` is [rows, width]: its first `read` columns are the line's tokens that the model read, the
-// others special tokens that it was given besides (the end token). What went to those is dropped and the rest
-// scaled to a sum of 1; a row that looked at special tokens alone becomes uniform. Columns that truncation
-// took away stay 0.
+// Each row of `attention` has the first `read` tokens of the line, which the model was given, then special tokens that
+// it was given besides (the end token). What went to those is dropped and the rest scaled to a sum of 1; a row that
+// looked at special tokens alone becomes uniform. `original` counts the tokens of the line; those that truncation took
+// away get 0.
 struct AttentionColumns {
-  int64_t width = 0;
   int64_t read = 0;
-  int64_t original = 0;  // tokens of the line
+  int64_t original = 0;
 };
-Alignment alignment_of(std::span<const float> attention, const AttentionColumns& columns);
+Alignment alignment_of(const std::vector<std::vector<float>>& attention, const AttentionColumns& columns);
 
 // For each target token the source token with the most weight, the first of equal ones. Empty without
 // columns.

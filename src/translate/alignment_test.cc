@@ -9,16 +9,12 @@ namespace {
 using testing::ElementsAre;
 
 TEST(Alignment, DropsSpecialColumnsAndScalesTheRest) {
-  const std::vector<float> attention = {0.25f, 0.25f, 0.5f,
-                                        0.0f,  0.75f, 0.25f};  // [2, 3], the last column special
-  const Alignment a = alignment_of(attention, {.width = 3, .read = 2, .original = 4});
+  const Alignment a = alignment_of({{0.25f, 0.25f, 0.5f}, {0.0f, 0.75f, 0.25f}}, {.read = 2, .original = 4});
   EXPECT_THAT(a.weights, ElementsAre(0.5f, 0.5f, 0, 0, 0, 1, 0, 0));
 }
 
 TEST(Alignment, IsUniformWhereOnlySpecialTokensWereLookedAt) {
-  const std::vector<float> attention = {0, 0, 1};
-  EXPECT_THAT(alignment_of(attention, {.width = 3, .read = 2, .original = 2}).weights,
-              ElementsAre(0.5f, 0.5f));
+  EXPECT_THAT(alignment_of({{0, 0, 1}}, {.read = 2, .original = 2}).weights, ElementsAre(0.5f, 0.5f));
 }
 
 TEST(Alignment, TakesTheFirstOfEqualWeights) {

@@ -27,8 +27,8 @@ inline ModelText letter_text(const std::vector<std::string>& more = {},
 
 class FakeDecoder : public SequenceDecoder {
  public:
-  std::vector<std::vector<SequenceHypothesis>> decode(std::span<const SequenceRow> rows,
-                                                      const SearchOptions& options) override {
+  std::vector<std::vector<Hypothesis>> decode(std::span<const SequenceRow> rows,
+                                              const SearchOptions& options, const AttentionRequest& request) override {
     ++calls;
     int64_t longest = 0;
     for (const SequenceRow& row : rows) {
@@ -39,37 +39,38 @@ class FakeDecoder : public SequenceDecoder {
     if (longest * static_cast<int64_t>(rows.size()) > memory)
       throw Error(ErrorKind::device, "out of device memory");
     batches.push_back(rows.size());
-    std::vector<std::vector<SequenceHypothesis>> out;
+    std::vector<std::vector<Hypothesis>> out;
     for (const SequenceRow& row : rows) {
       seen.push_back(row);
       search = options;
-      out.push_back(answer ? answer(row, options) : std::vector{copy(row, options)});
+      attention = request;
+      out.push_back(answer ? answer(row) : std::vector{copy(row, request)});
     }
     return out;
   }
 
-  static SequenceHypothesis copy(const SequenceRow& row, const SearchOptions& options) {
-    SequenceHypothesis h;
-    h.ids.assign(row.source.begin(), row.source.end() - 1);
-    h.log_probability = -static_cast<double>(h.ids.size());
-    h.score = h.log_probability / static_cast<double>(h.ids.size() + 1);
-    if (options.attention) {
-      h.attention.assign(h.ids.size() * row.source.size(), 0.0f);
-      for (size_t i = 0; i < h.ids.size(); ++i) {
-        h.attention[i * row.source.size() + i] = 0.5f;
-        h.attention[(i + 1) * row.source.size() - 1] += 0.5f;  // the end token's share
-      }
+  static Hypothesis copy(const SequenceRow& row, const AttentionRequest& request) {
+    Hypothesis h;
+    h.tokens.assign(row.source.begin(), row.source.end() - 1);
+    h.log_prob = -static_cast<double>(h.tokens.size());
+    h.score = h.log_prob / static_cast<double>(h.tokens.size() + 1);
+    h.ended = true;
+    for (size_t i = 0; request.wanted && i < h.tokens.size(); ++i) {
+      h.attention.emplace_back(row.source.size(), 0.0f);
+      h.attention[i][i] = 0.5f;
+      h.attention[i].back() = 0.5f;  // the end token's share
     }
     return h;
   }
 
-  std::function<std::vector<SequenceHypothesis>(const SequenceRow&, const SearchOptions&)> answer;
+  std::function<std::vector<Hypothesis>(const SequenceRow&)> answer;
   int64_t memory = INT64_MAX;  // padded tokens
   int32_t unbearable = -1;     // a row with this id never fits
   int calls = 0;
   std::vector<size_t> batches;
   std::vector<SequenceRow> seen;
   SearchOptions search;
+  AttentionRequest attention;
 };
 
 }  // namespace floe

@@ -7,13 +7,22 @@
 #include "tensor/safetensors.h"
 #include "translate/json_reader.h"
 #include "translate/model_fields.h"
-#include "translate/translator_options.h"
+#include "translate/options_check.h"
 
 namespace floe {
 namespace {
 
 std::string inside(const std::string& folder, const std::string& name) {
   return (std::filesystem::path(folder) / name).string();
+}
+
+// The file that a field names. A name with a path would let a model read files outside of its folder.
+std::string file_named(JsonReader& reader, const std::string& key, const std::string& folder) {
+  std::string name;
+  reader.read(key, name);
+  if (name.empty() || std::filesystem::path(name).filename() != name || name == "." || name == "..")
+    reader.refuse(key, fmt::format("must be a file's name, not '{}'", name));
+  return inside(folder, name);
 }
 
 ModelConfig read_config(JsonReader reader, const std::string& file) {
@@ -43,25 +52,18 @@ ModelConfig read_config(JsonReader reader, const std::string& file) {
 
 TextCodec read_side(JsonReader& reader, const std::string& side, const std::string& folder,
                     const ModelConfig& config) {
-  std::string name;
-  if (reader.has("tokenizer")) {
-    reader.read("tokenizer", name);
-  } else if (reader.has(side + "_tokenizer")) {
-    reader.read(side + "_tokenizer", name);
-  } else {
-    reader.read(side + "_vocabulary", name);
-    std::string split, unknown;
-    reader.read("split", split);
-    if (split != "spaces" && split != "characters")
-      reader.refuse("split", fmt::format("must be 'spaces' or 'characters', not '{}'", split));
-    reader.read("unknown", unknown);
-    return {Vocabulary::load(inside(folder, name), unknown.empty() ? std::nullopt : std::optional(unknown)),
-            split == "spaces" ? TokenSplit::spaces : TokenSplit::characters,
-            {config.pad_id, config.start_id, config.eos_id}};
-  }
-  // A name with a path would let a model read files beside its folder.
-  if (std::filesystem::path(name).filename() != name) reader.refuse("tokenizer", "must be a file's name, no path");
-  return TextCodec(Tokenizer::load(inside(folder, name)));
+  if (reader.has("tokenizer")) return TextCodec(Tokenizer::load(file_named(reader, "tokenizer", folder)));
+  const std::string key = side + "_tokenizer";
+  if (reader.has(key)) return TextCodec(Tokenizer::load(file_named(reader, key, folder)));
+  const std::string path = file_named(reader, side + "_vocabulary", folder);
+  std::string split, unknown;
+  reader.read("split", split);
+  if (split != "spaces" && split != "characters")
+    reader.refuse("split", fmt::format("must be 'spaces' or 'characters', not '{}'", split));
+  reader.read("unknown", unknown);
+  return {Vocabulary::load(path, unknown.empty() ? std::nullopt : std::optional(unknown)),
+          split == "spaces" ? TokenSplit::spaces : TokenSplit::characters,
+          {config.pad_id, config.start_id, config.eos_id}};
 }
 
 ModelText read_text(JsonReader reader, const std::string& folder, const ModelConfig& config) {
@@ -137,10 +139,10 @@ void apply_config(const ModelConfig& config, ModelText* text) {
 TranslatorOptions options_of(const GenerationDefaults& generation) {
   TranslatorOptions options;
   options.search.beam = generation.beam;
-  options.search.length_penalty = generation.length_penalty;
+  options.search.length_penalty.alpha = generation.length_penalty;
   options.search.repetition_penalty = generation.repetition_penalty;
   options.search.no_repeat_ngram = generation.no_repeat_ngram;
-  options.max_length_ratio = generation.max_length_ratio;
+  options.search.max_length_ratio = generation.max_length_ratio;
   return options;
 }
 
@@ -185,7 +187,9 @@ ModelFile load_model(const std::string& folder) {
   apply_config(out.config, &out.text);
   check_text(out.text, out.config, folder);
   try {
-    check_options(out.text, options_of(out.generation));
+    TranslatorOptions options = options_of(out.generation);
+    options.search.ends = {out.text.eos_id};
+    check_options(out.text, options);
   } catch (const Error& error) {
     fail_user("{}: generation: {}", file, error.what());
   }

@@ -1,7 +1,6 @@
 #include "translate/translator.h"
 
 #include <algorithm>
-#include <cmath>
 #include <new>
 #include <set>
 
@@ -10,17 +9,13 @@
 #include "text/spacing.h"
 #include "text/utf8.h"
 #include "translate/batches.h"
-#include "translate/translator_options.h"
+#include "translate/options_check.h"
 
 namespace floe {
 namespace {
 
 // Sentences of a line have ordinals of their own; a line with more shares them, which only makes draws alike.
 constexpr int kSentenceBits = 16;
-
-double normalised(double log_probability, size_t length, double penalty) {
-  return log_probability / std::pow(static_cast<double>(length), penalty);
-}
 
 }  // namespace
 
@@ -32,7 +27,7 @@ struct Translator::Piece {
   int64_t read = 0;  // of the source's tokens; fewer when it was cut
   SequenceRow row;
   std::string separator;
-  std::vector<SequenceHypothesis> hypotheses;
+  std::vector<Hypothesis> hypotheses;
   std::optional<std::string> failure;
 };
 
@@ -44,6 +39,7 @@ const std::string& Translation::text() const {
 Translator::Translator(const ModelText& text, SequenceDecoder& decoder, const TranslatorOptions& options,
                        Warn warn)
     : text_(text), decoder_(decoder), options_(options), warn_(std::move(warn)) {
+  if (options_.search.ends.empty()) options_.search.ends = {text_.eos_id};
   check_options(text_, options_);
   for (const std::string& token : options_.suppressed) {
     const int32_t id = text_.target.find(token);
@@ -132,24 +128,22 @@ Translator::Piece Translator::piece_of(const std::string& text, const std::strin
   if (text_.source_ends) piece.row.source.push_back(text_.eos_id);
   if (prefix != nullptr) piece.row.prefix = text_.target.encode(*prefix).ids;
 
-  const TargetLengths lengths =
-      target_lengths(options_, text_.max_target, piece.read, static_cast<int64_t>(piece.row.prefix.size()));
-  if (static_cast<int64_t>(piece.row.prefix.size()) > lengths.max)
-    fail_user("the prefix of line {} has {} tokens; a translation has at most {}", number,
-              piece.row.prefix.size(), lengths.max);
-  piece.row.min_length = lengths.min;
-  piece.row.max_length = lengths.max;
+  const LengthLimits limits =
+      limits_for(options_.search, static_cast<int64_t>(piece.row.source.size()), text_.max_target);
+  if (static_cast<int64_t>(piece.row.prefix.size()) > limits.max)
+    fail_user("the prefix of line {} has {} tokens; its translation has at most {}", number, piece.row.prefix.size(),
+              limits.max);
   return piece;
 }
 
 void Translator::decode(std::span<Piece*> batch) {
   std::vector<SequenceRow> rows;
   for (const Piece* piece : batch) rows.push_back(piece->row);
-  SearchOptions search = options_.search;
-  search.attention = search.attention || options_.replace_unknown;
+  AttentionRequest attention = options_.attention;
+  attention.wanted = attention.wanted || options_.replace_unknown;
   std::string reason;
   try {
-    auto results = decoder_.decode(rows, search);
+    auto results = decoder_.decode(rows, options_.search, attention);
     FLOE_CHECK(results.size() == rows.size(), "{} results for {} rows", results.size(), rows.size());
     for (size_t i = 0; i < batch.size(); ++i) batch[i]->hypotheses = std::move(results[i]);
     return;
@@ -174,7 +168,7 @@ std::vector<Candidate> Translator::candidates_of(const Piece& piece) const {
   FLOE_CHECK(!piece.hypotheses.empty(), "no hypothesis for line {}", piece.number);
   std::vector<Candidate> out;
   std::set<std::string> texts;
-  for (const SequenceHypothesis& hypothesis : piece.hypotheses) {
+  for (const Hypothesis& hypothesis : piece.hypotheses) {
     Candidate candidate = candidate_of(piece, hypothesis);
     // Other ids can spell the same text; samples are given as they were drawn.
     if (texts.insert(candidate.text).second || options_.search.sampling) out.push_back(std::move(candidate));
@@ -184,27 +178,26 @@ std::vector<Candidate> Translator::candidates_of(const Piece& piece) const {
   return out;
 }
 
-Candidate Translator::candidate_of(const Piece& piece, const SequenceHypothesis& hypothesis) const {
-  Candidate out{.log_probability = hypothesis.log_probability, .score = hypothesis.score};
-  for (const int32_t id : hypothesis.ids) out.tokens.push_back(text_.target.token(id));
+Candidate Translator::candidate_of(const Piece& piece, const Hypothesis& hypothesis) const {
+  Candidate out{.log_probability = hypothesis.log_prob, .score = hypothesis.score};
+  for (const int32_t id : hypothesis.tokens) out.tokens.push_back(text_.target.token(id));
   std::map<size_t, std::string> replaced;
-  if (options_.search.attention || options_.replace_unknown) {
+  if (options_.attention.wanted || options_.replace_unknown) {
     Alignment alignment =
-        alignment_of(hypothesis.attention, {.width = static_cast<int64_t>(piece.row.source.size()),
-                                            .read = piece.read,
-                                            .original = static_cast<int64_t>(piece.source.ids.size())});
-    FLOE_CHECK(alignment.rows() == static_cast<int64_t>(hypothesis.ids.size()),
-               "{} attention rows for {} tokens", alignment.rows(), hypothesis.ids.size());
+        alignment_of(hypothesis.attention,
+                     {.read = piece.read, .original = static_cast<int64_t>(piece.source.ids.size())});
+    FLOE_CHECK(alignment.rows() == static_cast<int64_t>(hypothesis.tokens.size()),
+               "{} attention rows for {} tokens", alignment.rows(), hypothesis.tokens.size());
     if (options_.replace_unknown) {
       const auto sources = hard_alignment(alignment);
-      for (size_t i = 0; i < hypothesis.ids.size(); ++i) {
-        if (hypothesis.ids[i] != text_.target.unknown_id()) continue;
+      for (size_t i = 0; i < hypothesis.tokens.size(); ++i) {
+        if (hypothesis.tokens[i] != text_.target.unknown_id()) continue;
         out.tokens[i] = replaced[i] = piece.source.tokens[static_cast<size_t>(sources[i])];
       }
     }
-    if (options_.search.attention) out.alignment = std::move(alignment);
+    if (options_.attention.wanted) out.alignment = std::move(alignment);
   }
-  out.text = text_.target.decode(hypothesis.ids, replaced);
+  out.text = text_.target.decode(hypothesis.tokens, replaced);
   return out;
 }
 
@@ -232,10 +225,10 @@ Translation Translator::joined(std::span<Piece> pieces) const {
   }
   if (!pieces.empty()) {
     // Every sentence has an end token of its own.
-    whole.score = normalised(whole.log_probability, whole.tokens.size() + pieces.size(),
-                             options_.search.length_penalty);
+    whole.score = options_.search.length_penalty.score(
+        whole.log_probability, static_cast<int64_t>(whole.tokens.size() + pieces.size()));
   }
-  if (pieces.empty() && options_.search.attention) whole.alignment.emplace();
+  if (pieces.empty() && options_.attention.wanted) whole.alignment.emplace();
   out.candidates.push_back(std::move(whole));
   return out;
 }

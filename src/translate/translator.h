@@ -32,11 +32,8 @@ struct ModelText {
 };
 
 struct TranslatorOptions {
-  SearchOptions search;
-  int64_t min_length = 1;  // an empty translation of a line with ink is always wrong
-  int64_t max_length = 0;  // 0: what ratio and model allow
-  double min_length_ratio = 0;
-  double max_length_ratio = 3;          // times the tokens of the source, plus kLengthMargin
+  SearchOptions search;  // lengths included; `ends` is filled in when empty
+  AttentionRequest attention;
   std::vector<std::string> suppressed;  // tokens that no translation may hold
   bool replace_unknown = false;         // by the source token with the most attention
   bool split_sentences = false;         // each sentence of a line is translated on its own
@@ -46,13 +43,11 @@ struct TranslatorOptions {
   bool strict = false;  // over-long lines and invalid UTF-8 are errors that name the line
 };
 
-constexpr int64_t kLengthMargin = 10;  // short sources need more than a ratio
-
 struct Candidate {
   std::string text;  // valid UTF-8 without line feeds
   std::vector<std::string> tokens;
   double log_probability = 0;
-  double score = 0;                    // log probability / (tokens + 1)^length penalty; ranks candidates
+  double score = 0;                    // by which candidates are ranked (decode/options.h)
   std::optional<Alignment> alignment;  // when attention is asked for
 };
 
@@ -86,7 +81,7 @@ class Translator {
   Piece piece_of(const std::string& text, const std::string* prefix, uint64_t number);
   void decode(std::span<Piece*> batch);
   std::vector<Candidate> candidates_of(const Piece& piece) const;
-  Candidate candidate_of(const Piece& piece, const SequenceHypothesis& hypothesis) const;
+  Candidate candidate_of(const Piece& piece, const Hypothesis& hypothesis) const;
   Translation joined(std::span<Piece> pieces) const;
 
   ModelText text_;

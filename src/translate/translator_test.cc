@@ -98,30 +98,12 @@ TEST(Translator, RefusesALongLineWhenStrict) {
   EXPECT_EQ(door.decoder.calls, 0);
 }
 
-TEST(Translator, AsksForAtLeastOneTokenByDefault) {
+TEST(Translator, AsksForAtLeastOneTokenAndALengthBoundedByTheSource) {
   Door door;
   door({"a"});
-  EXPECT_EQ(door.decoder.seen[0].min_length, 1);
-}
-
-TEST(Translator, BoundsTheLengthByTheSourceUnlessToldOtherwise) {
-  Door door;
-  door.text.max_source = 64;
-  door.text.max_target = 60;
-  door({"a b"});
-  EXPECT_EQ(door.decoder.seen.back().max_length, 3 * 2 + kLengthMargin);
-  door({"a a a a a a a a a a a a a a a a a a a a"});
-  EXPECT_EQ(door.decoder.seen.back().max_length, 60);
-  door.options.max_length = 2;
-  door({"a b"});
-  EXPECT_EQ(door.decoder.seen.back().max_length, 2);
-  door.options = {.min_length = 8, .max_length_ratio = 0.1};
-  door({"a"});
-  EXPECT_EQ(door.decoder.seen.back().min_length, 8);
-  EXPECT_GE(door.decoder.seen.back().max_length, 8);
-  door.options = {.min_length_ratio = 1.5};
-  door({"a b c"});
-  EXPECT_EQ(door.decoder.seen.back().min_length, 5);
+  EXPECT_EQ(door.decoder.search.min_length, 1);
+  EXPECT_GT(door.decoder.search.max_length_ratio, 0);
+  EXPECT_THAT(door.decoder.search.ends, ElementsAre(3));
 }
 
 TEST(Translator, BatchesByPaddedTokensTimesBeams) {
@@ -162,7 +144,7 @@ TEST(Translator, FailsOnlyTheLineThatNeverFits) {
 
 TEST(Translator, DoesNotTakeABrokenPromiseForLackOfMemory) {
   Door door;
-  door.decoder.answer = [](const SequenceRow&, const SearchOptions&) -> std::vector<SequenceHypothesis> {
+  door.decoder.answer = [](const SequenceRow&) -> std::vector<Hypothesis> {
     FLOE_CHECK(false, "a bug");
   };
   EXPECT_THAT(refusal([&] { door({"a", "b"}); }), HasSubstr("a bug"));
@@ -191,8 +173,8 @@ TEST(Translator, GivesOneLineOfValidUtf8WhateverTheIds) {
   for (const char* byte : {"<0x0A>", "<0x0D>", "<0xE4>", "<0xFF>", "<0x00>"}) {
     const int32_t id = codec.find(byte);
     ASSERT_GE(id, 0) << byte;
-    door.decoder.answer = [&](const SequenceRow&, const SearchOptions&) {
-      return std::vector{SequenceHypothesis{.ids = {cat, id, cat}}};
+    door.decoder.answer = [&](const SequenceRow&) {
+      return std::vector{Hypothesis{.tokens = {cat, id, cat}}};
     };
     const std::string text = door.texts({"cat"})[0];
     EXPECT_TRUE(is_valid_utf8(text)) << byte;
@@ -216,15 +198,9 @@ TEST(Translator, HandsPrefixesToTheirLines) {
 
 TEST(Translator, RefusesAPrefixBeyondTheMaximumLength) {
   Door door;
-  door.options.max_length = 2;
+  door.options.search.max_length = 2;
   EXPECT_EQ(refusal([&] { door({"a"}, {"a b c"}); }),
-            "the prefix of line 1 has 3 tokens; a translation has at most 2");
-}
-
-TEST(Translator, LeavesRoomBehindALongPrefix) {
-  Door door;
-  door({"a"}, {"a b c d a b c d a b c d a b c d a b c d"});
-  EXPECT_GT(door.decoder.seen[0].max_length, 20);
+            "the prefix of line 1 has 3 tokens; its translation has at most 2");
 }
 
 TEST(Translator, RefusesASuppressedTokenThatIsNotThere) {
@@ -240,9 +216,9 @@ TEST(Translator, GivesDistinctCandidatesBestFirst) {
   Door door;
   door.text.target = TextCodec(letters({"ab"}), TokenSplit::characters, {0, 2, 3});
   door.options.search.n_best = 4;
-  door.decoder.answer = [](const SequenceRow&, const SearchOptions&) {
-    return std::vector<SequenceHypothesis>{
-        {.ids = {4, 5}, .score = -0.5}, {.ids = {8}, .score = -0.7}, {.ids = {6}, .score = -0.2}};
+  door.decoder.answer = [](const SequenceRow&) {
+    return std::vector<Hypothesis>{
+        {.tokens = {4, 5}, .score = -0.5}, {.tokens = {8}, .score = -0.7}, {.tokens = {6}, .score = -0.2}};
   };
   const auto out = door({"a"});
   ASSERT_EQ(out[0].candidates.size(), 2u);
@@ -267,7 +243,7 @@ TEST(Translator, NamesRowsBySentenceSoThatDrawsDoNotDependOnBatches) {
 
 TEST(Translator, GivesAnAttentionRowForEveryTokenOverTheWholeSource) {
   Door door;
-  door.options.search.attention = true;
+  door.options.attention.wanted = true;
   door.text.max_source = 4;
   const auto out = door({"a b c d a b", "a b", ""});
   const Alignment& cut = *out[0].candidates[0].alignment;
@@ -324,8 +300,8 @@ TEST(Translator, PutsASpaceBetweenSentencesThatHadNone) {
   Door door;
   door.text = letter_text({"你好。"});
   door.options.split_sentences = true;
-  door.decoder.answer = [](const SequenceRow&, const SearchOptions&) {
-    return std::vector{SequenceHypothesis{.ids = {4}}};
+  door.decoder.answer = [](const SequenceRow&) {
+    return std::vector{Hypothesis{.tokens = {4}}};
   };
   EXPECT_THAT(door.texts({"你好。你好。"}), ElementsAre("a a"));
 }
@@ -346,20 +322,18 @@ TEST_P(RefusedOptions, AreNamedWithTheirValue) {
 INSTANTIATE_TEST_SUITE_P(
     Translator, RefusedOptions,
     testing::Values(
-        Refused{{.search = {.beam = 0}}, "beam is 0; it must lie between 1 and 1024"},
-        Refused{{.search = {.beam = 9}}, "beam is 9; the target vocabulary has only 8 tokens"},
-        Refused{{.search = {.beam = 4, .n_best = 5}}, "n-best is 5; a beam of 4 gives at most 4"},
-        Refused{{.search = {.length_penalty = -1}}, "length penalty is -1; it must be at least 0"},
-        Refused{{.search = {.repetition_penalty = 0.5}}, "repetition penalty is 0.5; it must be at least 1"},
-        Refused{{.search = {.sampling = SamplingOptions{.temperature = 0}}},
-                "temperature is 0; it must be above 0"},
-        Refused{{.search = {.sampling = SamplingOptions{.top_p = 1.5}}},
-                "top-p is 1.5; it must be above 0 and at most 1"},
-        Refused{{.min_length = 41}, "minimum length is 41; it must lie between 0 and 40"},
-        Refused{{.min_length = 5, .max_length = 4}, "minimum length is 5, above the maximum length of 4"},
-        Refused{{.batch_tokens = 0}, "batch tokens is 0; it must be at least 1"},
+        Refused{{.search = {.beam = 0}}, "beam must be at least 1, got 0"},
+        Refused{{.search = {.beam = 9}}, "beam is 9, but the target vocabulary has only 8 tokens"},
+        Refused{{.search = {.n_best = 5}}, "n_best is 5, but a beam of 4 with patience 1 ends with 4 hypotheses"},
+        Refused{{.search = {.n_best = 5000, .sampling = true}}, "n_best must be at most 1024, got 5000"},
+        Refused{{.search = {.min_length = 41}}, "min_length is 41, but the model gives at most 40 tokens"},
+        Refused{{.search = {.ends = {8}}}, "end token 8 is outside 0..7"},
+        Refused{{.batch_tokens = 0}, "batch_tokens must be at least 1, got 0"},
+        Refused{{.batch_rows = 0}, "batch_rows must be at least 1, got 0"},
         Refused{{.search = {.n_best = 2}, .split_sentences = true},
-                "n-best is 2; lines that are split into sentences have one translation"}));
+                "n_best is 2, but a line that is split into sentences has one translation"},
+        Refused{{.attention = {.wanted = true}, .split_sentences = true},
+                "a line that is split into sentences has no alignment"}));
 
 }  // namespace
 }  // namespace floe

@@ -190,7 +190,7 @@ INSTANTIATE_TEST_SUITE_P(
         ConfigCase{[](Json& j) { j["model"]["biases"] = 1; }, "model.biases: must be true or false, not 1"},
         ConfigCase{[](Json& j) { j["model"]["norm_epsilon"] = "x"; }, "model.norm_epsilon: must be a number, not \"x\""},
         ConfigCase{[](Json& j) { j["model"]["tied"] = "some"; },
-                   "model.tied: unknown tied 'some': there are none, source_target, target_output, all"},
+                   "model.tied: unknown tying 'some': there are none, source_target, target_output, all"},
         ConfigCase{[](Json& j) { j["model"]["heads"] = 3; }, "model: heads = 3 does not divide d_model = 8"},
         ConfigCase{[](Json& j) { j["model"] = 3; }, "model must be an object, not 3"},
         ConfigCase{[](Json& j) { j["text"]["split"] = "words"; },

@@ -1,5 +1,6 @@
-// How a kernel is known to the rest: by op, device, and what it supports. Binding happens once for each set of shapes
-// (primitives are made, block sizes chosen, attributes read); running happens at every step and allocates nothing.
+// How a kernel is known to the rest: by op, device, and what it supports. Binding happens once for each set
+// of shapes (primitives are made, block sizes chosen, attributes read); running happens at every step and
+// allocates nothing.
 #pragma once
 #include <cstddef>
 #include <functional>
@@ -35,9 +36,9 @@ struct KernelCall {
 };
 
 struct KernelRun {
-  std::span<const View> inputs;   // as bound, with data
+  std::span<const View> inputs;  // as bound, with data
   std::span<const View> outputs;
-  void* workspace;                // 64-byte aligned, contents undefined
+  void* workspace;  // 64-byte aligned, contents undefined
   ThreadPool* pool;
 };
 
@@ -52,8 +53,8 @@ struct Kernel {
   std::string name;  // unique for the device: "layer_norm.f32"
   std::function<bool(const KernelSignature&)> supports;
   std::function<BoundKernel(const KernelCall&)> bind;
-  // Bit i: input i may come with strides as long as its last dim is contiguous (a slice of a merged projection).
-  // All other inputs and all outputs are row-major.
+  // Bit i: input i may come with strides as long as its last dim is contiguous (a slice of a merged
+  // projection). All other inputs and all outputs are row-major.
   uint32_t strided_inputs = 0;
   std::vector<std::pair<int, int>> in_place;  // (output, input) that may be the same memory
 };

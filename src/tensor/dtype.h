@@ -1,4 +1,5 @@
-// Element types. Floating ones are computed in the type that the op states (docs/numerics.md); storage is this.
+// Element types. Floating ones are computed in the type that the op states (docs/numerics.md); storage is
+// this.
 #pragma once
 #include <bit>
 #include <cstddef>
@@ -34,8 +35,8 @@ constexpr bool is_float(DType type) {
 }
 constexpr bool is_integer(DType type) { return !is_float(type) && type != DType::boolean; }
 
-std::string_view name_of(DType type);           // "f32", "bf16", ..., "bool"
-DType parse_dtype(std::string_view name);       // throws Error{user} naming the text
+std::string_view name_of(DType type);      // "f32", "bf16", ..., "bool"
+DType parse_dtype(std::string_view name);  // throws Error{user} naming the text
 
 // bf16 and f16 as bit patterns, rounded half to even; NaN stays NaN, overflow goes to infinity.
 inline float from_bf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }

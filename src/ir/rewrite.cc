@@ -74,6 +74,12 @@ Graph remove_dead(const Graph& graph) {
   return result;
 }
 
+Graph renamed(const Graph& graph, std::string name) {
+  Graph copy = graph;
+  copy.set_name(std::move(name));
+  return copy;
+}
+
 Values inline_graph(Builder& builder, const Graph& graph, std::span<const Value> inputs) {
   FLOE_CHECK(inputs.size() == graph.inputs().size(), "graph '{}' takes {} inputs, got {}", graph.name(),
              graph.inputs().size(), inputs.size());

@@ -31,6 +31,9 @@ Graph rewrite(const Graph& graph, const RewriteRule& rule, RewriteOptions option
 // are neither read nor updated go.
 Graph remove_dead(const Graph& graph);
 
+// The same graph under another name.
+Graph renamed(const Graph& graph, std::string name);
+
 // Copies one node onto new inputs; types are inferred again.
 Values copy_node(Builder& builder, const Node& node, std::span<const Value> inputs);
 

@@ -1,5 +1,5 @@
-// Any text is a graph that holds and prints back the same, or an Error{user}; never a crash. Passes that every
-// graph goes through keep it whole.
+// Any text is a graph that holds and prints back the same, or an Error{user}; never a crash. Passes that
+// every graph goes through keep it whole.
 #include <cstdint>
 #include <cstdlib>
 #include <string>

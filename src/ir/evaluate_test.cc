@@ -68,9 +68,10 @@ TEST(Evaluate, RefusesSizesOutsideTheDeclaredOnes) {
 }
 
 TEST(Evaluate, NamesADimThatNothingBinds) {
-  const Graph graph = parse(all_ops(),
-                            "graph \"g\" {\ndim S in 0..8\n%0 = constant {value = tensor f32 [] {1}} : f32[]\n"
-                            "%1 = broadcast(%0) {dims = <S>} : f32[S]\nreturn \"y\" = %1\n}\n");
+  const Graph graph =
+      parse(all_ops(),
+            "graph \"g\" {\ndim S in 0..8\n%0 = constant {value = tensor f32 [] {1}} : f32[]\n"
+            "%1 = broadcast(%0) {dims = <S>} : f32[S]\nreturn \"y\" = %1\n}\n");
   EXPECT_EQ(evaluate(graph, {}, {}, {{"S", 3}}).outputs.at("y").shape, (Shape{3}));
   try {
     evaluate(graph, {}, {});

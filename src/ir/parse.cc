@@ -267,8 +267,7 @@ class Parser {
         result->as<int64_t>()[i] = whole_number(parts[i]);
         continue;
       }
-      const double value =
-          is_float(element) ? number(parts[i]) : static_cast<double>(whole_number(parts[i]));
+      const double value = is_float(element) ? number(parts[i]) : static_cast<double>(whole_number(parts[i]));
       if (!fits(element, value)) error(fmt::format("'{}' does not fit {}", trim(parts[i]), name_of(element)));
       result->set(at, value);
     }

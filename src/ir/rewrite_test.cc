@@ -39,11 +39,11 @@ TEST(Rewrite, ReplacesNodesAndKeepsNamesAndLayers) {
     EXPECT_EQ(c.old_graph.node(c.node_index).where, "layer.0");
     return Values{mul(c.builder, c.inputs[0], c.inputs[0])};
   });
-  EXPECT_EQ(print(after),
-            print(graph_of(std::string(kX) +
-                           "%1 = state {dims = <B>, dtype = f32, name = \"s\"} : f32[B]\n"
-                           "%2 = mul(%0, %0) : f32[B] @ \"layer.0\"\n%3 = add(%2, %1) : f32[B]\n"
-                           "update \"s\" = %3\nreturn \"y\" = %2")));
+  EXPECT_EQ(
+      print(after),
+      print(graph_of(std::string(kX) + "%1 = state {dims = <B>, dtype = f32, name = \"s\"} : f32[B]\n"
+                                       "%2 = mul(%0, %0) : f32[B] @ \"layer.0\"\n%3 = add(%2, %1) : f32[B]\n"
+                                       "update \"s\" = %3\nreturn \"y\" = %2")));
 }
 
 TEST(Rewrite, RefusesOtherTypesUnlessTheyMayChange) {
@@ -74,10 +74,10 @@ TEST(RemoveDead, KeepsDoorsUpdatedStatesAndWhatIsNeeded) {
                                "%2 = state {dims = <B>, dtype = f32, name = \"written\"} : f32[B]\n"
                                "%3 = exp(%0) : f32[B]\n%4 = exp(%3) : f32[B]\n%5 = neg(%0) : f32[B] @ \"a\"\n"
                                "update \"written\" = %5");
-  EXPECT_EQ(print(remove_dead(graph)),
-            print(graph_of(std::string(kX) +
-                           "%1 = state {dims = <B>, dtype = f32, name = \"written\"} : f32[B]\n"
-                           "%2 = neg(%0) : f32[B] @ \"a\"\nupdate \"written\" = %2")));
+  EXPECT_EQ(
+      print(remove_dead(graph)),
+      print(graph_of(std::string(kX) + "%1 = state {dims = <B>, dtype = f32, name = \"written\"} : f32[B]\n"
+                                       "%2 = neg(%0) : f32[B] @ \"a\"\nupdate \"written\" = %2")));
 }
 
 TEST(InlineGraph, MapsInputsInOrderAndDeclaresDims) {
@@ -99,8 +99,8 @@ TEST(InlineGraph, MapsInputsInOrderAndDeclaresDims) {
 
 TEST(UsersOf, ListsEachReaderOnce) {
   const Graph graph = graph_of(std::string(kX) + "%1 = mul(%0, %0) : f32[B]\n%2 = add(%0, %1) : f32[B]");
-  EXPECT_THAT(users_of(graph), testing::ElementsAre(testing::ElementsAre(1, 2), testing::ElementsAre(2),
-                                                    testing::IsEmpty()));
+  EXPECT_THAT(users_of(graph),
+              testing::ElementsAre(testing::ElementsAre(1, 2), testing::ElementsAre(2), testing::IsEmpty()));
 }
 
 TEST(Builder, NamesTheLayerOfAnErrorAndScopesNest) {

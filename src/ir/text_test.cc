@@ -90,8 +90,7 @@ TEST(GraphText, RefusesWhatIsWrongWithItsLine) {
        "graph text, line 2: \\x needs two digits: 'return \"y\\xz1\" = %0'"},
       {graph_of(x + "%1 = exp(%0) : f33[2]"),
        "graph text, line 3: unknown element type 'f33': '%1 = exp(%0) : f33[2]'"},
-      {graph_of(x + "%1 = exp(%0) : f32[2"),
-       "graph text, line 3: ']' expected: '%1 = exp(%0) : f32[2'"},
+      {graph_of(x + "%1 = exp(%0) : f32[2"), "graph text, line 3: ']' expected: '%1 = exp(%0) : f32[2'"},
       {graph_of(x + "%1 = exp(%0) {a = 1, a = 2} : f32[2]"),
        "graph text, line 3: attribute 'a' is given twice: '%1 = exp(%0) {a = 1, a = 2} : f32[2]'"},
       {graph_of("%99999999999999999999 = input"),
@@ -114,11 +113,13 @@ TEST(GraphText, RefusesWhatIsWrongWithItsLine) {
       {graph_of("%0 = constant {value = tensor i8 [1] {128}} : i8[1]"),
        "graph text, line 2: '128' does not fit i8: '%0 = constant {value = tensor i8 [1] {128}} : i8[1]'"},
       {graph_of("%0 = constant {value = tensor f32 [1] {1e39}} : f32[1]"),
-       "graph text, line 2: '1e39' does not fit f32: '%0 = constant {value = tensor f32 [1] {1e39}} : f32[1]'"},
+       "graph text, line 2: '1e39' does not fit f32: '%0 = constant {value = tensor f32 [1] {1e39}} : "
+       "f32[1]'"},
       {graph_of("%0 = input {dims = <B>, dtype = f32, name = \"x\"} : f32[B]"),
        "graph text, line 2: [input] 'x': dim 'B' is not declared in the graph: "
        "'%0 = input {dims = <B>, dtype = f32, name = \"x\"} : f32[B]'"},
-      {graph_of("%0 = constant {value = tensor f32 [] {1}} : f32[]\n%1 = broadcast(%0) {dims = <B>} : f32[B]"),
+      {graph_of(
+           "%0 = constant {value = tensor f32 [] {1}} : f32[]\n%1 = broadcast(%0) {dims = <B>} : f32[B]"),
        "graph text, line 3: dim 'B' is not declared: '%1 = broadcast(%0) {dims = <B>} : f32[B]'"},
       {graph_of(x + "%1 = reshape(%0) {dims = <4611686018427387904*4>} : f32[2]"),
        "graph text, line 3: a size does not fit 64 bits: "
@@ -148,7 +149,8 @@ TEST(GraphText, RefusesGraphsThatAreNestedTooDeeply) {
   }
   EXPECT_THAT(refusal(text), testing::HasSubstr("line 19: graphs are nested too deeply"));
   const std::string dims = std::string(100000, '-') + "1";
-  EXPECT_THAT(refusal(graph_of("%0 = input {dims = <" + dims + ">}")), testing::HasSubstr("is nested too deeply"));
+  EXPECT_THAT(refusal(graph_of("%0 = input {dims = <" + dims + ">}")),
+              testing::HasSubstr("is nested too deeply"));
 }
 
 TEST(GraphText, RefusesEveryCutAndMostDamagesOfAGoodText) {
@@ -165,8 +167,9 @@ TEST(GraphText, RefusesEveryCutAndMostDamagesOfAGoodText) {
 }
 
 TEST(GraphText, DrawsBoxesAndArrows) {
-  const Graph graph = parse(all_ops(), graph_of("%0 = input {dims = <2>, dtype = f32, name = \"x\"} : f32[2]\n"
-                                                "%1 = exp(%0) : f32[2] @ \"a\\\"b\"\nreturn \"y\" = %1"));
+  const Graph graph =
+      parse(all_ops(), graph_of("%0 = input {dims = <2>, dtype = f32, name = \"x\"} : f32[2]\n"
+                                "%1 = exp(%0) : f32[2] @ \"a\\\"b\"\nreturn \"y\" = %1"));
   const std::string dot = print_dot(graph);
   EXPECT_THAT(dot, testing::HasSubstr("n1 [label=\"exp\\na\\\"b\""));
   EXPECT_THAT(dot, testing::HasSubstr("n0 -> n1 [label=\"f32[2]\"]"));

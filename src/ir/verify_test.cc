@@ -96,7 +96,8 @@ TEST(Verify, FindsAnUndeclaredDimInAResult) {
 TEST(Verify, FindsAnUndeclaredDimOfAnInput) {
   Graph graph(all_ops(), "g");
   const Dims dims{Dim::symbol("B")};
-  graph.append(node_of("input", {}, {{DType::f32, dims}}, {{"name", "x"}, {"dtype", DType::f32}, {"dims", dims}}));
+  graph.append(
+      node_of("input", {}, {{DType::f32, dims}}, {{"name", "x"}, {"dtype", DType::f32}, {"dims", dims}}));
   EXPECT_THAT(fault(graph), testing::HasSubstr("dim 'B' is not declared"));
 }
 

@@ -77,8 +77,8 @@ class Generator {
                                      : reduce_max(builder_, any(), {-2}, /*keep=*/true));
         break;
       case 6:
-        full_.push_back(broadcast(builder_, pick(2) == 0 || rows_.empty() ? constant() : rows_.back(),
-                                  {b_, s_}));
+        full_.push_back(
+            broadcast(builder_, pick(2) == 0 || rows_.empty() ? constant() : rows_.back(), {b_, s_}));
         break;
       case 7: {
         const Value flat = builder_.add("reshape", {any()}, {{"dims", Dims{b_ * s_}}});
@@ -86,7 +86,8 @@ class Generator {
         break;
       }
       default: {
-        const Value narrow = builder_.add("cast", {any()}, {{"dtype", pick(2) == 0 ? DType::f32 : DType::f64}});
+        const Value narrow =
+            builder_.add("cast", {any()}, {{"dtype", pick(2) == 0 ? DType::f32 : DType::f64}});
         full_.push_back(builder_.add("cast", {narrow}, {{"dtype", options_.dtype}}));
       }
     }

@@ -19,7 +19,18 @@ struct Dim::Atom {
 
 namespace {
 
+constexpr size_t kMaxTerms = 4096;  // of a polynomial: real lengths have fewer than ten
+
+[[noreturn]] void too_large() { fail_user("a size does not fit 64 bits"); }
+
+int64_t checked_mul(int64_t a, int64_t b) {
+  int64_t result = 0;
+  if (__builtin_mul_overflow(a, b, &result)) too_large();
+  return result;
+}
+
 int64_t floor_div_int(int64_t a, int64_t b) {
+  if (b == -1) return checked_mul(a, -1);
   const int64_t q = a / b;
   return (a % b != 0 && ((a < 0) != (b < 0))) ? q - 1 : q;
 }
@@ -66,7 +77,8 @@ Dim Dim::from_terms(std::vector<Term> terms) {
   for (Term& term : terms) {
     if (!result.terms_.empty() && !less(result.terms_.back(), term) && !less(term, result.terms_.back()) &&
         result.terms_.back().atoms.size() == term.atoms.size()) {
-      result.terms_.back().coefficient += term.coefficient;
+      int64_t& sum = result.terms_.back().coefficient;
+      if (__builtin_add_overflow(sum, term.coefficient, &sum)) too_large();
     } else {
       result.terms_.push_back(std::move(term));
     }
@@ -84,10 +96,11 @@ Dim Dim::operator+(const Dim& other) const {
 Dim Dim::operator-(const Dim& other) const { return *this + other * Dim(-1); }
 
 Dim Dim::operator*(const Dim& other) const {
+  if (terms_.size() * other.terms_.size() > kMaxTerms) fail_user("a size has too many terms");
   std::vector<Term> terms;
   for (const Term& x : terms_) {
     for (const Term& y : other.terms_) {
-      Term term{x.atoms, x.coefficient * y.coefficient};
+      Term term{x.atoms, checked_mul(x.coefficient, y.coefficient)};
       term.atoms.insert(term.atoms.end(), y.atoms.begin(), y.atoms.end());
       std::sort(term.atoms.begin(), term.atoms.end(),
                 [](const AtomPtr& p, const AtomPtr& q) { return p->text < q->text; });
@@ -125,8 +138,8 @@ Dim floor_div(const Dim& a, const Dim& b) {
     const Dim::Term& divisor = b.terms_[0];
     std::vector<Dim::Term> quotient;
     for (const Dim::Term& term : a.terms_) {
-      if (term.coefficient % divisor.coefficient != 0) break;
-      Dim::Term rest{term.atoms, term.coefficient / divisor.coefficient};
+      if (divisor.coefficient != -1 && term.coefficient % divisor.coefficient != 0) break;
+      Dim::Term rest{term.atoms, floor_div_int(term.coefficient, divisor.coefficient)};
       bool divides = true;
       for (const auto& atom : divisor.atoms) {
         const auto at = std::find_if(rest.atoms.begin(), rest.atoms.end(),
@@ -162,17 +175,20 @@ std::string Dim::text() const {
   if (terms_.empty()) return "0";
   std::string out;
   for (const Term& term : terms_) {
-    int64_t coefficient = term.coefficient;
+    const int64_t coefficient = term.coefficient;
+    auto magnitude = static_cast<uint64_t>(coefficient);  // INT64_MIN has no positive twin
     if (!out.empty()) {
       out += coefficient < 0 ? " - " : " + ";
-      coefficient = std::abs(coefficient);
+      magnitude = coefficient < 0 ? 0 - magnitude : magnitude;
     } else if (coefficient < 0 && !term.atoms.empty()) {
       out += "-";
-      coefficient = -coefficient;
+      magnitude = 0 - magnitude;
     }
-    if (term.atoms.empty() || coefficient != 1) out += std::to_string(coefficient);
+    if (term.atoms.empty() || magnitude != 1) {
+      out += coefficient < 0 && out.empty() ? std::to_string(coefficient) : std::to_string(magnitude);
+    }
     for (size_t i = 0; i < term.atoms.size(); ++i) {
-      if (i > 0 || coefficient != 1) out += "*";
+      if (i > 0 || magnitude != 1) out += "*";
       out += term.atoms[i]->text;
     }
   }

@@ -125,8 +125,8 @@ std::vector<Tensor> input_tensors(const OpCase& c) {
   std::mt19937_64 random(c.seed);
   for (const CaseInput& input : c.inputs) {
     if (input.fill == CaseInput::Fill::given) {
-      Tensor copy(input.value.dtype(), input.value.shape());
-      if (copy.bytes() > 0) std::memcpy(copy.data(), input.value.data(), copy.bytes());
+      Tensor copy(input.value->dtype(), input.value->shape());
+      if (copy.bytes() > 0) std::memcpy(copy.data(), input.value->data(), copy.bytes());
       tensors.push_back(std::move(copy));
       continue;
     }
@@ -164,7 +164,7 @@ CaseInput CaseInput::integers(Shape shape, int64_t low, int64_t high, DType dtyp
 }
 CaseInput CaseInput::of(Tensor value) {
   CaseInput input{Fill::given, value.dtype(), value.shape()};
-  input.value = std::move(value);
+  input.value = std::make_shared<Tensor>(std::move(value));
   return input;
 }
 

@@ -10,6 +10,7 @@
 #include "ir/builder.h"
 #include "ops/all.h"
 #include "ops/elementwise/elementwise.h"
+#include "ops/group/lower.h"
 #include "ops/reduce/reduce.h"
 #include "passes/autodiff.h"
 
@@ -53,7 +54,8 @@ CaseGraph graph_of(const OpCase& c) {
   CaseGraph built;
   Builder b(built.graph);
   for (size_t k = 0; k < c.inputs.size(); ++k) {
-    built.inputs.push_back(b.input("x" + std::to_string(k), fixed_type(c.inputs[k].dtype, c.inputs[k].shape)));
+    built.inputs.push_back(
+        b.input("x" + std::to_string(k), fixed_type(c.inputs[k].dtype, c.inputs[k].shape)));
   }
   built.results = b.add_all(c.op, built.inputs, c.attrs);
   return built;
@@ -66,7 +68,10 @@ struct KernelResult {
 KernelResult run_once(const OpCase& c, const std::vector<Tensor>& inputs) {
   const CaseGraph built = graph_of(c);
   const Node& node = built.graph.producer(built.results[0]);
-  KernelSignature signature{c.op, {}, {}, {}, &node.attrs};
+  // A pointwise node runs as a group of one.
+  Attrs attrs = node.attrs;
+  if (node.op->pointwise) attrs.set("tape", TapePtr(std::make_shared<Tape>(lower_node(built.graph, node))));
+  KernelSignature signature{node.op->pointwise ? "group" : c.op, {}, {}, {}, &attrs};
   for (const CaseInput& input : c.inputs) {
     signature.inputs.push_back(input.dtype);
     signature.ranks.push_back(static_cast<int>(input.shape.size()));
@@ -92,7 +97,7 @@ KernelResult run_once(const OpCase& c, const std::vector<Tensor>& inputs) {
     out_views.push_back(View(nullptr, type.dtype, shape));
     shapes.push_back(shape);
   }
-  const Attrs bound_attrs = node.attrs.bind({});
+  const Attrs bound_attrs = attrs.bind({});
   BoundKernel bound = kernel->bind({bound_attrs, in_views, out_views, c.threads});
   for (size_t k = 0; k < inputs.size(); ++k) {
     if (inputs[k].bytes() > 0) std::memcpy(in_memory[k].data(), inputs[k].data(), inputs[k].bytes());
@@ -124,8 +129,8 @@ std::vector<Tensor> input_tensors(const OpCase& c) {
   std::mt19937_64 random(c.seed);
   for (const CaseInput& input : c.inputs) {
     if (input.fill == CaseInput::Fill::given) {
-      Tensor copy(input.value.dtype(), input.value.shape());
-      if (copy.bytes() > 0) std::memcpy(copy.data(), input.value.data(), copy.bytes());
+      Tensor copy(input.value->dtype(), input.value->shape());
+      if (copy.bytes() > 0) std::memcpy(copy.data(), input.value->data(), copy.bytes());
       tensors.push_back(std::move(copy));
       continue;
     }
@@ -156,13 +161,14 @@ CaseInput CaseInput::uniform(Shape shape, double low, double high) {
   return {Fill::uniform, DType::f32, std::move(shape), low, high};
 }
 CaseInput CaseInput::integers(Shape shape, int64_t low, int64_t high, DType dtype) {
-  CaseInput input{Fill::integers, dtype, std::move(shape), static_cast<double>(low), static_cast<double>(high)};
+  CaseInput input{Fill::integers, dtype, std::move(shape), static_cast<double>(low),
+                  static_cast<double>(high)};
   input.differentiate = false;
   return input;
 }
 CaseInput CaseInput::of(Tensor value) {
   CaseInput input{Fill::given, value.dtype(), value.shape()};
-  input.value = std::move(value);
+  input.value = std::make_shared<Tensor>(std::move(value));
   return input;
 }
 
@@ -205,7 +211,8 @@ void expect_close(const Tensor& got, const RefTensor& want, double ulps, const s
                                                      : 0x1p-23;
   for (int64_t i = 0; i < got.size(); ++i) {
     if (!is_float(want.dtype)) {
-      const int64_t value = got.dtype() == DType::i64 ? got.as<int64_t>()[i] : static_cast<int64_t>(got.at(i));
+      const int64_t value =
+          got.dtype() == DType::i64 ? got.as<int64_t>()[i] : static_cast<int64_t>(got.at(i));
       ASSERT_EQ(value, want.i[static_cast<size_t>(i)]) << what << " at " << i;
       continue;
     }
@@ -217,7 +224,8 @@ void expect_close(const Tensor& got, const RefTensor& want, double ulps, const s
       ASSERT_EQ(g, w) << what << " at " << i;
     } else {
       const double bound = ulps * epsilon * std::max(std::fabs(w), rms);
-      ASSERT_LE(std::fabs(g - w), bound) << what << " at " << i << ": got " << g << ", want " << w << ", rms " << rms;
+      ASSERT_LE(std::fabs(g - w), bound)
+          << what << " at " << i << ": got " << g << ", want " << w << ", rms " << rms;
     }
   }
 }
@@ -234,8 +242,8 @@ void check_cpu_kernel(const OpCase& c) {
   }
   const KernelResult second = run_once(c, inputs);
   for (size_t k = 0; k < want.size(); ++k) {
-    ASSERT_TRUE(first.outputs[k].bytes() == 0 || std::memcmp(first.outputs[k].data(), second.outputs[k].data(),
-                                                             first.outputs[k].bytes()) == 0)
+    ASSERT_TRUE(first.outputs[k].bytes() == 0 ||
+                std::memcmp(first.outputs[k].data(), second.outputs[k].data(), first.outputs[k].bytes()) == 0)
         << c.op << " gave other bits on a second run";
   }
 }
@@ -315,7 +323,8 @@ void check_meaning(const OpCase& c, double tolerance) {
     ASSERT_EQ(direct[k].shape, through[k].shape);
     ASSERT_EQ(direct[k].i, through[k].i) << c.op;
     for (size_t i = 0; i < direct[k].f.size(); ++i) {
-      ASSERT_NEAR(direct[k].f[i], through[k].f[i], tolerance * std::max(1.0, std::fabs(direct[k].f[i]))) << c.op;
+      ASSERT_NEAR(direct[k].f[i], through[k].f[i], tolerance * std::max(1.0, std::fabs(direct[k].f[i])))
+          << c.op;
     }
   }
 }

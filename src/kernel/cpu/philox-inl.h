@@ -1,5 +1,5 @@
-// Philox words for a run of blocks that differ in two coordinates: what a dropout mask over scores needs.
-// Included once a target, after kernel/cpu/simd.h.
+// Philox numbers of one row, a vector of blocks at a time; equal to tensor/philox.h bit for bit. Included once a target,
+// after kernel/cpu/simd.h.
 #if defined(FLOE_KERNEL_CPU_PHILOX_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FLOE_KERNEL_CPU_PHILOX_INL_H_
 #undef FLOE_KERNEL_CPU_PHILOX_INL_H_
@@ -14,67 +14,49 @@ namespace floe {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// `rows` x `groups` blocks of four words, row-major: block (r, g) has counter (first_group + g, first_row +
-// r, ordinal, head). Words are those of philox(). `words` has room for kPhiloxSlack more.
-constexpr int64_t kPhiloxSlack = 64;  // words: the last vector may be half empty
-struct PhiloxPatch {
-  uint32_t seed, op_id, ordinal, head;
-  int64_t first_row, rows;
-  int64_t first_group, groups;
-};
-
-inline void philox_patch(const PhiloxPatch& patch, uint32_t* HWY_RESTRICT words) {
-  const int64_t total = patch.rows * patch.groups;
+// out[i] = the uniform number of feature at.feature + i, for i in 0..n-1; at.feature is a multiple of 4. Writes up to
+// 252 bytes past the end.
+HWY_INLINE void philox_row(uint32_t seed, uint32_t op_id, const PhiloxCoordinates& at, int64_t n, float* out) {
 #if HWY_TARGET == HWY_SCALAR
-  for (int64_t i = 0; i < total; ++i) {
+  for (int64_t i = 0; i < n; i += 4) {
     const PhiloxBlock block =
-        philox({static_cast<uint32_t>(patch.first_group + i % patch.groups),
-                static_cast<uint32_t>(patch.first_row + i / patch.groups), patch.ordinal, patch.head},
-               patch.seed, patch.op_id);
-    for (int k = 0; k < 4; ++k) words[4 * i + k] = block[static_cast<size_t>(k)];
+        philox({(at.feature + static_cast<uint32_t>(i)) >> 2, at.position, at.ordinal, at.head}, seed, op_id);
+    for (int k = 0; k < 4; ++k) out[i + k] = philox_uniform(block[static_cast<size_t>(k)]);
   }
 #else
+  // One block a 64-bit lane: a product needs its 64 bits, and the upper halves of c1 and c3 may hold anything, since
+  // only the lower ones are multiplied.
   const hn::ScalableTag<uint64_t> d;
   const hn::Repartition<uint32_t, decltype(d)> d32;
-  constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(d));
-  HWY_ALIGN uint64_t group[kLanes];
-  HWY_ALIGN uint64_t row[kLanes];
-  int64_t g = 0, r = 0;
-  // Only the low half of each lane counts; MulEven reads no other.
-  const auto product = [&](auto x, uint64_t factor) {
-    return hn::MulEven(hn::BitCast(d32, x), hn::BitCast(d32, hn::Set(d, factor)));
-  };
-  for (int64_t at = 0; at < total; at += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      group[lane] = static_cast<uint32_t>(patch.first_group + g);
-      row[lane] = static_cast<uint32_t>(patch.first_row + r);
-      if (++g == patch.groups) {
-        g = 0;
-        ++r;
-      }
-    }
-    auto c0 = hn::Load(d, group);
-    auto c1 = hn::Load(d, row);
-    auto c2 = hn::Set(d, uint64_t{patch.ordinal});
-    auto c3 = hn::Set(d, uint64_t{patch.head});
-    uint32_t key0 = patch.seed;
-    uint32_t key1 = patch.op_id;
+  const hn::Repartition<int32_t, decltype(d)> di;
+  const hn::Repartition<float, decltype(d)> df;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const auto low = hn::Set(d, 0xFFFFFFFFu);
+  const auto m0 = hn::Set(d32, 0xD2511F53u);
+  const auto m1 = hn::Set(d32, 0xCD9E8D57u);
+  const auto unit = hn::Set(df, 0x1p-24f);
+  for (int64_t i = 0; i < n; i += 4 * lanes) {
+    auto c0 = hn::Add(hn::Set(d, static_cast<uint64_t>((at.feature + static_cast<uint64_t>(i)) >> 2)), hn::Iota(d, 0));
+    auto c1 = hn::Set(d, at.position);
+    auto c2 = hn::Set(d, at.ordinal);
+    auto c3 = hn::Set(d, at.head);
+    uint32_t key0 = seed;
+    uint32_t key1 = op_id;
     for (int round = 0; round < 10; ++round) {
-      const auto p0 = product(c0, 0xD2511F53u);
-      const auto p1 = product(c2, 0xCD9E8D57u);
-      c0 = hn::Xor3(hn::ShiftRight<32>(p1), c1, hn::Set(d, uint64_t{key0}));
+      const auto p0 = hn::MulEven(hn::BitCast(d32, c0), m0);
+      const auto p1 = hn::MulEven(hn::BitCast(d32, c2), m1);
+      c0 = hn::Xor(hn::Xor(hn::ShiftRight<32>(p1), c1), hn::Set(d, key0));
+      c2 = hn::Xor(hn::Xor(hn::ShiftRight<32>(p0), c3), hn::Set(d, key1));
       c1 = p1;
-      c2 = hn::Xor3(hn::ShiftRight<32>(p0), c3, hn::Set(d, uint64_t{key1}));
       c3 = p0;
       key0 += 0x9E3779B9u;
       key1 += 0xBB67AE85u;
     }
-    const auto low = hn::Set(d, uint64_t{0xFFFFFFFFu});
-    const auto first = hn::Or(hn::And(c0, low), hn::ShiftLeft<32>(c1));
-    const auto second = hn::Or(hn::And(c2, low), hn::ShiftLeft<32>(c3));
-    HWY_ALIGN uint64_t pairs[2 * kLanes];
-    hn::StoreInterleaved2(first, second, d, pairs);
-    hwy::CopyBytes<sizeof(uint64_t) * 2 * kLanes>(pairs, words + 4 * at);
+    const auto to_unit = [&](auto even, auto odd) HWY_ATTR {
+      const auto bits = hn::BitCast(d32, hn::Or(hn::And(even, low), hn::ShiftLeft<32>(odd)));
+      return hn::BitCast(d, hn::Mul(hn::ConvertTo(df, hn::BitCast(di, hn::ShiftRight<8>(bits))), unit));
+    };
+    hn::StoreInterleaved2(to_unit(c0, c1), to_unit(c2, c3), d, reinterpret_cast<uint64_t*>(out + i));
   }
 #endif
 }

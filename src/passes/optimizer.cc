@@ -80,24 +80,6 @@ void apply_gradients(Builder& b, const std::vector<Parameter>& parameters, Value
   b.output("skipped", skip);
 }
 
-Graph renamed(const Graph& graph, const std::string& name) {
-  Graph copy(graph.ops(), name);
-  copy.symbols() = graph.symbols();
-  Builder b(copy);
-  Values map(static_cast<size_t>(graph.value_count()));
-  for (const Node& node : graph.nodes()) {
-    Values inputs;
-    for (const Value input : node.inputs) inputs.push_back(map[static_cast<size_t>(input.id)]);
-    b.set_where(node.where);
-    const Values results = copy_node(b, node, inputs);
-    for (size_t k = 0; k < results.size(); ++k) map[static_cast<size_t>(node.first.id) + k] = results[k];
-  }
-  for (const NamedValue& output : graph.outputs()) {
-    copy.add_output(output.name, map[static_cast<size_t>(output.value.id)]);
-  }
-  return copy;
-}
-
 }  // namespace
 
 std::vector<std::string> trainable_states(const Graph& graph) {

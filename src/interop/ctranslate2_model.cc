@@ -38,8 +38,8 @@ class Mapper {
     move_weights();
     refuse_the_rest();
     config_.validate();
+    check_weights(config_, weights_, name_);  // before tables are made: their size follows from the config
     add_made_weights(config_, &weights_);
-    check_weights(config_, weights_, name_);
     return {config_, std::move(weights_)};
   }
 

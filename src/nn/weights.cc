@@ -220,7 +220,10 @@ void check_weights(const ModelConfig& config, const Weights& weights, std::strin
   const std::vector<WeightSpec> table = weight_table(config);
   for (const WeightSpec& spec : table) {
     const auto found = weights.find(spec.name);
-    if (found == weights.end()) fail_user("{}: tensor '{}' is missing", file, spec.name);
+    if (found == weights.end()) {
+      if (!spec.trainable) continue;
+      fail_user("{}: tensor '{}' is missing", file, spec.name);
+    }
     const Tensor& tensor = found->second;
     if (tensor.dtype() != DType::f32 || tensor.shape() != spec.dims) {
       fail_user("{}: tensor '{}' must be f32{}, got {}{}", file, spec.name, text_of(spec.dims),

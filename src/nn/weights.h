@@ -53,6 +53,7 @@ Weights initial_weights(const ModelConfig& config, uint32_t seed);
 void add_made_weights(const ModelConfig& config, Weights* weights);
 
 // Throws Error{user} naming the weight: one that is missing, too many, or of other dims or type than the table says.
+// Made weights may be absent.
 void check_weights(const ModelConfig& config, const Weights& weights, std::string_view file);
 
 }  // namespace floe

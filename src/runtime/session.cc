@@ -41,6 +41,8 @@ struct Session::Bound {
     BoundKernel kernel;
     std::unique_ptr<Attrs> attrs;  // some kernels keep a reference
     std::vector<View> inputs, outputs;
+    std::string packed_key;  // into Session::packed_; empty: none
+    const void* packed = nullptr;
   };
   std::vector<Step> steps;
   struct FeedPatch {
@@ -72,6 +74,7 @@ Session::Session(std::shared_ptr<const Program> program, const KernelTable& kern
       state_(state),
       max_bindings_(max_bindings) {
   for (const ProgramEntry& entry : program_->entries) {
+    changed_states_.insert(changed_states_.end(), entry.updated.begin(), entry.updated.end());
     auto state_of_entry = std::make_unique<EntryState>();
     state_of_entry->entry = &entry;
     for (const auto& [name, info] : entry.symbols.all()) state_of_entry->symbols.push_back(name);
@@ -164,6 +167,11 @@ Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> fee
     }
     return view;
   };
+  const auto is_frozen = [&](const SlotSpec& slot) {
+    const StorageSpec& storage = entry.storages[static_cast<size_t>(slot.storage)];
+    return storage.kind == StorageSpec::Kind::state && slot.offset == Dim(0) &&
+           std::find(changed_states_.begin(), changed_states_.end(), storage.name) == changed_states_.end();
+  };
   size_t workspace = 0;
   bound.steps.resize(entry.steps.size());
   for (size_t i = 0; i < entry.steps.size(); ++i) {
@@ -181,7 +189,15 @@ Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> fee
     step.attrs = std::make_unique<Attrs>(spec.attrs.bind(bound.binding));
     const Kernel& kernel = kernels_.named(program_->device, spec.kernel);
     try {
-      step.kernel = kernel.bind({*step.attrs, step.inputs, step.outputs, pool_.threads()});
+      uint32_t frozen = 0;
+      for (size_t k = 0; k < spec.inputs.size(); ++k) {
+        if (is_frozen(entry.slots[static_cast<size_t>(spec.inputs[k])])) frozen |= 1u << k;
+      }
+      step.kernel = kernel.bind({*step.attrs, step.inputs, step.outputs, pool_.threads(), frozen});
+      if (const BoundKernel::Pack& pack = step.kernel.pack; pack.input >= 0) {
+        const SlotSpec& slot = entry.slots[static_cast<size_t>(spec.inputs[static_cast<size_t>(pack.input)])];
+        step.packed_key = entry.storages[static_cast<size_t>(slot.storage)].name + "|" + pack.key;
+      }
     } catch (const Error& e) {
       throw Error(e.kind(), fmt::format("{} (step {} {}{}{})", e.what(), i, spec.op,
                                         spec.where.empty() ? "" : " in ", spec.where));
@@ -233,6 +249,17 @@ void Session::refresh(Bound& bound) {
     for (size_t k = 0; k < spec.outputs.size(); ++k) place(spec.outputs[k], &bound.steps[i].outputs[k]);
   }
   for (size_t k = 0; k < entry.outputs.size(); ++k) place(entry.outputs[k].slot, &bound.outputs[k]);
+  for (Bound::Step& step : bound.steps) {
+    if (step.packed_key.empty()) continue;
+    Packed& packed = packed_[step.packed_key];
+    const BoundKernel::Pack& pack = step.kernel.pack;
+    if (packed.generation != state_.generation()) {
+      if (packed.data.bytes() != pack.bytes) packed.data = Tensor(DType::u8, {static_cast<int64_t>(pack.bytes)});
+      pack.make(step.inputs[static_cast<size_t>(pack.input)], packed.data.data(), pool_);
+      packed.generation = state_.generation();
+    }
+    step.packed = packed.data.data();
+  }
   bound.arena_generation = arena_generation_;
   bound.state_generation = state_.generation();
 }
@@ -263,7 +290,7 @@ const std::vector<View>& Session::run(std::string_view entry_name, std::span<con
       arena_.bytes() == 0 ? nullptr : static_cast<char*>(arena_.data()) + bound.workspace_offset;
   for (size_t i = 0; i < bound.steps.size(); ++i) {
     const Bound::Step& step = bound.steps[i];
-    const KernelRun call{step.inputs, step.outputs, workspace, &pool_};
+    const KernelRun call{step.inputs, step.outputs, workspace, &pool_, step.packed};
     if (!profile_) {
       step.kernel.run(call);
       continue;
@@ -289,11 +316,18 @@ View Session::output(std::string_view name) const {
 
 size_t Session::arena_bytes() const { return arena_.bytes(); }
 
+size_t Session::packed_bytes() const {
+  size_t total = 0;
+  for (const auto& [key, packed] : packed_) total += packed.data.bytes();
+  return total;
+}
+
 void Session::trim() {
   for (const auto& entry : entries_) {
     entry->bound.clear();
     entry->last_question.clear();
   }
+  packed_.clear();
   arena_ = Tensor();
   ++arena_generation_;
   outputs_.clear();

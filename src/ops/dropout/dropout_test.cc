@@ -80,9 +80,9 @@ TEST(Dropout, KeepsScalesAndDrops) {
 
 TEST(Dropout, DropsNanToo) {
   OpCase c = dropout_case({1, 64}, 0.5);
-  Tensor nan({DType::f32}, {1, 64});
+  Tensor nan(DType::f32, {1, 64});
   for (int64_t i = 0; i < 64; ++i) nan.set(i, NAN);
-  c.inputs[0] = CaseInput::of(nan);
+  c.inputs[0] = CaseInput::of(std::move(nan));
   int zeros = 0;
   for (const double y : reference(c)[0].f) zeros += y == 0;
   EXPECT_GT(zeros, 10);

@@ -3,7 +3,8 @@
 #   room(NAME [LIBS lib...])  src/NAME/**.cc -> library floe_NAME; **_test.cc -> NAME_test
 #   op(NAME)                  src/ops/NAME: *.cc -> floe_ops, *_cpu.cc -> floe_ops_kernels, *_test.cc -> ops_test
 #
-# What a room links to is what src/ROOMS lets it include.
+# What a room links to is what src/ROOMS lets it include. With FLOE_CUDA, *.cu files join the rooms, *_cuda.cu the
+# kernels; without it, folders named cuda and src/comm/nccl* stay out of the build.
 
 file(STRINGS ${PROJECT_SOURCE_DIR}/src/ROOMS rooms_lines REGEX "^[a-z_]+:")
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/ROOMS)
@@ -19,6 +20,19 @@ function(room_links NAME OUT)
     endif()
   endforeach()
   set(${OUT} ${links} PARENT_SCOPE)
+endfunction()
+
+# The sources below FOLDER, or only in it, as far as this configuration compiles them.
+function(room_sources OUT GLOB FOLDER)
+  set(patterns ${FOLDER}/*.cc)
+  if(FLOE_CUDA)
+    list(APPEND patterns ${FOLDER}/*.cu)
+  endif()
+  file(${GLOB} files CONFIGURE_DEPENDS ${patterns})
+  if(NOT FLOE_CUDA)
+    list(FILTER files EXCLUDE REGEX "/src/[a-z]+/cuda/|/src/comm/nccl")
+  endif()
+  set(${OUT} ${files} PARENT_SCOPE)
 endfunction()
 
 function(room_library NAME)
@@ -49,12 +63,18 @@ endfunction()
 
 function(room NAME)
   cmake_parse_arguments(R "" "" "LIBS;TEST_LIBS" ${ARGN})
-  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${NAME}/*.cc)
+  room_sources(sources GLOB_RECURSE ${PROJECT_SOURCE_DIR}/src/${NAME})
   set(tests ${sources})
-  list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
-  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "_test\\.(cc|cu)$")
+  list(FILTER tests INCLUDE REGEX "_test\\.(cc|cu)$")
   room_library(${NAME} SOURCES ${sources} LIBS ${R_LIBS})
   room_test(${NAME} SOURCES ${tests} LIBS floe_${NAME} ${R_TEST_LIBS})
+endfunction()
+
+# Rooms of kernels are compiled for speed in every preset but the sanitizers'.
+function(set_kernel_flags NAME)
+  separate_arguments(flags NATIVE_COMMAND "${FLOE_KERNEL_FLAGS}")
+  target_compile_options(floe_${NAME} PRIVATE ${flags})
 endfunction()
 
 macro(op NAME)
@@ -70,13 +90,15 @@ function(ops_finish)
   set(define_calls "")
   set(kernel_decls "")
   set(kernel_calls "")
+  set(cuda_decls "")
+  set(cuda_calls "")
   foreach(name IN LISTS FLOE_OPS)
     set(dir ${PROJECT_SOURCE_DIR}/src/ops/${name})
-    file(GLOB files CONFIGURE_DEPENDS ${dir}/*.cc)
+    room_sources(files GLOB ${dir})
     foreach(file IN LISTS files)
-      if(file MATCHES "_test\\.cc$")
+      if(file MATCHES "_test\\.(cc|cu)$")
         list(APPEND tests ${file})
-      elseif(file MATCHES "_cpu\\.cc$")
+      elseif(file MATCHES "(_cpu\\.cc|\\.cu)$")
         list(APPEND kernels ${file})
       else()
         list(APPEND definitions ${file})
@@ -88,6 +110,10 @@ function(ops_finish)
       string(APPEND kernel_decls "void add_${name}_cpu(KernelTable&);\n")
       string(APPEND kernel_calls "  add_${name}_cpu(table);\n")
     endif()
+    if(FLOE_CUDA AND EXISTS ${dir}/${name}_cuda.cu)
+      string(APPEND cuda_decls "void add_${name}_cuda(KernelTable&);\n")
+      string(APPEND cuda_calls "  add_${name}_cuda(table);\n")
+    endif()
   endforeach()
   set(gen ${PROJECT_BINARY_DIR}/generated)
   file(CONFIGURE OUTPUT ${gen}/op_table.cc CONTENT
@@ -98,18 +124,20 @@ ${define_decls}void define_all_ops(OpTable& table) {
 ${define_calls}}
 }  // namespace floe
 ")
-  file(CONFIGURE OUTPUT ${gen}/cpu_kernels.cc CONTENT
+  file(CONFIGURE OUTPUT ${gen}/kernels.cc CONTENT
 "// Generated from the op() lines of src/ops/CMakeLists.txt.
 #include \"kernel/kernel.h\"
 namespace floe {
 ${kernel_decls}void add_all_cpu_kernels(KernelTable& table) {
 ${kernel_calls}}
+${cuda_decls}void add_all_cuda_kernels([[maybe_unused]] KernelTable& table) {
+${cuda_calls}}
 }  // namespace floe
 ")
   file(GLOB shared CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/ops/*.cc)
   list(FILTER shared EXCLUDE REGEX "_test\\.cc$")
   room_library(ops SOURCES ${definitions} ${shared} ${gen}/op_table.cc)
-  room_library(ops_kernels SOURCES ${kernels} ${gen}/cpu_kernels.cc LIBS DNNL::dnnl hwy::hwy)
+  room_library(ops_kernels SOURCES ${kernels} ${gen}/kernels.cc LIBS DNNL::dnnl hwy::hwy)
   # Kernels are compiled for speed in every preset but the sanitizers' and the debugger's.
   if(kernels)
     set_source_files_properties(${kernels} PROPERTIES COMPILE_OPTIONS "${FLOE_KERNEL_FLAGS}")

@@ -16,7 +16,7 @@ enum class ErrorKind { user, io, device, bug };
 
 class Error : public std::runtime_error {
  public:
-  Error(ErrorKind kind, std::string text) : std::runtime_error(std::move(text)), kind_(kind) {}
+  Error(ErrorKind kind, const std::string& text) : std::runtime_error(text), kind_(kind) {}
   ErrorKind kind() const { return kind_; }
 
  private:
@@ -38,7 +38,7 @@ template <class... Args>
 }  // namespace floe
 
 // A promise between parts of Floe; never a check of what a user gave.
-#define FLOE_CHECK(condition, ...)                                                   \
-  do {                                                                               \
+#define FLOE_CHECK(condition, ...)                                                    \
+  do {                                                                                \
     if (!(condition)) ::floe::fail_bug(__FILE__, __LINE__, fmt::format(__VA_ARGS__)); \
   } while (false)

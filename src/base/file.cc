@@ -33,7 +33,7 @@ void sync_path(const std::string& path, int flags) {
 std::string read_file(const std::string& path) {
   Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (file.fd < 0) fail_io("cannot open {}: {}", path, std::strerror(errno));
-  struct stat info {};
+  struct stat info{};
   if (::fstat(file.fd, &info) != 0) fail_io("cannot read {}: {}", path, std::strerror(errno));
   if (S_ISDIR(info.st_mode)) fail_io("cannot read {}: it is a folder", path);
   std::string text;

@@ -4,7 +4,8 @@
 
 namespace floe {
 
-Values Builder::add_all(std::string_view op_name, Values inputs, Attrs attrs, std::shared_ptr<const Graph> body) {
+Values Builder::add_all(std::string_view op_name, Values inputs, Attrs attrs,
+                        std::shared_ptr<const Graph> body) {
   const OpDef& op = graph_.ops().get(op_name);
   const int count = static_cast<int>(inputs.size());
   InferArgs args{op, {}, attrs, body.get(), graph_.symbols()};

@@ -1,5 +1,5 @@
-// Appends nodes to a graph: infers their types at once and refuses bad ones with the op's name and the layer's.
-// Each op's own builder function (ops/softmax/softmax.h: softmax(b, x)) is written with add().
+// Appends nodes to a graph: infers their types at once and refuses bad ones with the op's name and the
+// layer's. Each op's own builder function (ops/softmax/softmax.h: softmax(b, x)) is written with add().
 #pragma once
 #include <span>
 #include <string>
@@ -14,7 +14,8 @@ class Builder {
  public:
   explicit Builder(Graph& graph) : graph_(graph) {}
 
-  Values add_all(std::string_view op, Values inputs, Attrs attrs = {}, std::shared_ptr<const Graph> body = nullptr);
+  Values add_all(std::string_view op, Values inputs, Attrs attrs = {},
+                 std::shared_ptr<const Graph> body = nullptr);
   Value add(std::string_view op, Values inputs, Attrs attrs = {}) {  // of an op with one result
     return add_all(op, std::move(inputs), std::move(attrs))[0];
   }

@@ -2,8 +2,8 @@
 
 #include "base/error.h"
 #include "ir/builder.h"
-#include "ir/rewrite.h"
 #include "ir/op.h"
+#include "ir/rewrite.h"
 
 namespace floe {
 
@@ -55,8 +55,9 @@ void bind_dims(const Dims& dims, const Shape& shape, std::string_view what, Bind
     bool known = true;
     for (const std::string& symbol : symbols) known = known && binding->find(symbol) != binding->end();
     if (known && dims[k].evaluate(*binding) != shape[k]) {
-      fail_user("'{}' must have shape {}, got {} ({} = {})", what, text_of(dims), text_of(shape), dims[k].text(),
-                dims[k].evaluate(*binding));
+      const std::string value =
+          dims[k].is_constant() ? "" : fmt::format(" ({} = {})", dims[k].text(), dims[k].evaluate(*binding));
+      fail_user("'{}' must have shape {}, got {}{}", what, text_of(dims), text_of(shape), value);
     }
   }
 }
@@ -92,7 +93,8 @@ std::vector<RefTensor> evaluate_node(const Graph& graph, const Node& node, std::
   for (size_t k = 0; k < results.size(); ++k) builder.output("y" + std::to_string(k), results[k]);
   Evaluation evaluation = evaluate(simpler, feeds, {}, binding);
   std::vector<RefTensor> out;
-  for (size_t k = 0; k < results.size(); ++k) out.push_back(std::move(evaluation.outputs["y" + std::to_string(k)]));
+  for (size_t k = 0; k < results.size(); ++k)
+    out.push_back(std::move(evaluation.outputs["y" + std::to_string(k)]));
   return out;
 }
 
@@ -120,8 +122,8 @@ Evaluation evaluate(const Graph& graph, const RefMap& inputs, const RefMap& stat
       for (const Value input : node.inputs) operands.push_back(values[static_cast<size_t>(input.id)]);
       results = evaluate_node(graph, node, operands, binding);
     }
-    FLOE_CHECK(results.size() == node.types.size(), "'{}' gave {} values for {}", node.op->name, results.size(),
-               node.types.size());
+    FLOE_CHECK(results.size() == node.types.size(), "'{}' gave {} values for {}", node.op->name,
+               results.size(), node.types.size());
     for (size_t k = 0; k < results.size(); ++k) {
       values[static_cast<size_t>(node.first.id) + k] = std::move(results[k]);
     }

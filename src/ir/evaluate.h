@@ -1,5 +1,5 @@
-// The reference evaluator: every op's value in double, from its `evaluate` or through its meaning. Slow and plain on
-// purpose: it is the truth that kernels are tested against, and it folds constants.
+// The reference evaluator: every op's value in double, from its `evaluate` or through its meaning. Slow and
+// plain on purpose: it is the truth that kernels are tested against, and it folds constants.
 #pragma once
 #include <map>
 #include <span>
@@ -19,7 +19,9 @@ struct RefTensor {
 
   RefTensor() = default;
   RefTensor(DType dtype, Shape shape);  // zeros
-  int64_t size() const { return is_float(dtype) ? static_cast<int64_t>(f.size()) : static_cast<int64_t>(i.size()); }
+  int64_t size() const {
+    return is_float(dtype) ? static_cast<int64_t>(f.size()) : static_cast<int64_t>(i.size());
+  }
   double number(int64_t at) const {
     return is_float(dtype) ? f[static_cast<size_t>(at)] : static_cast<double>(i[static_cast<size_t>(at)]);
   }
@@ -35,15 +37,16 @@ struct Evaluation {
   RefMap updates;
 };
 
-// `binding` may leave out dims that the inputs' shapes give. Throws Error{user} when an input or a state is missing or
-// its shape does not fit.
+// `binding` may leave out dims that the inputs' shapes give. Throws Error{user} when an input or a state is
+// missing or its shape does not fit.
 Evaluation evaluate(const Graph& graph, const RefMap& inputs, const RefMap& states, Binding binding = {});
 
 // One node on given values; through the meaning when it is no primitive.
 std::vector<RefTensor> evaluate_node(const Graph& graph, const Node& node, std::span<const RefTensor> inputs,
                                      const Binding& binding);
 
-// Solves the variables of `dims` from a shape, adding to `binding`; throws Error{user} naming `what` when they clash.
+// Solves the variables of `dims` from a shape, adding to `binding`; throws Error{user} naming `what` when
+// they clash.
 void bind_dims(const Dims& dims, const Shape& shape, std::string_view what, Binding* binding);
 
 }  // namespace floe

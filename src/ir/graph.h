@@ -1,8 +1,9 @@
-// A Graph owns nodes in the order they were built, which is a topological order; it only grows. A pass reads one
-// graph and builds another (ir/rewrite.h). A value is a number; a node defines one or more consecutive values.
+// A Graph owns nodes in the order they were built, which is a topological order; it only grows. A pass reads
+// one graph and builds another (ir/rewrite.h). A value is a number; a node defines one or more consecutive
+// values.
 //
-// Besides its named inputs and outputs a graph reads *state* (parameters, optimizer moments, caches: what outlives a
-// run) through `state` nodes, and says in `updates` which value each state has after the run.
+// Besides its named inputs and outputs a graph reads *state* (parameters, optimizer moments, caches: what
+// outlives a run) through `state` nodes, and says in `updates` which value each state has after the run.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -51,6 +52,7 @@ class Graph {
 
   const OpTable& ops() const { return *ops_; }
   const std::string& name() const { return name_; }
+  void set_name(std::string name) { name_ = std::move(name); }
   SymbolTable& symbols() { return symbols_; }
   const SymbolTable& symbols() const { return symbols_; }
 

@@ -1,7 +1,8 @@
 // The definition of an op: the only thing a pass may ask of it. One op, one folder under src/ops.
 //
-// A primitive has `evaluate`, its value in double. Every other op has a `meaning`, the same value as a graph of simpler
-// ops: truth in tests, fallback where a device has no kernel, default gradient, and pattern for foreign graphs.
+// A primitive has `evaluate`, its value in double. Every other op has a `meaning`, the same value as a graph
+// of simpler ops: truth in tests, fallback where a device has no kernel, default gradient, and pattern for
+// foreign graphs.
 #pragma once
 #include <functional>
 #include <map>
@@ -35,7 +36,7 @@ struct InferArgs {
 };
 
 struct GradientArgs {
-  const Node& node;             // in the graph that is being differentiated
+  const Node& node;  // in the graph that is being differentiated
   std::span<const Value> inputs;
   std::span<const Value> outputs;
   std::span<const Value> d_outputs;  // gradient of each result; no value where nothing depends on it
@@ -45,8 +46,8 @@ struct GradientArgs {
 struct EvalArgs {
   const Node& node;
   std::span<const RefTensor> inputs;
-  const Attrs& attrs;               // dims already numbers
-  std::vector<Shape> shapes;        // of the results
+  const Attrs& attrs;         // dims already numbers
+  std::vector<Shape> shapes;  // of the results
 };
 
 // Where a value lives along the mesh's tensor-parallel axis.
@@ -65,8 +66,8 @@ struct ShardArgs {
   std::vector<Type> inputs;
   std::vector<Placement> placements;  // of the inputs, as they come
 };
-// What the op wants its inputs to be and what its results then are. Attributes that change with the cut (a count of
-// heads) are named in `attrs`, with `ways` ranks.
+// What the op wants its inputs to be and what its results then are. Attributes that change with the cut (a
+// count of heads) are named in `attrs`, with `ways` ranks.
 struct ShardRule {
   std::vector<Placement> inputs;
   std::vector<Placement> outputs;
@@ -81,18 +82,19 @@ struct OpDef {
   std::function<std::vector<Type>(const InferArgs&)> infer;
   std::function<std::vector<RefTensor>(const EvalArgs&)> evaluate;
   std::function<Values(Builder&, const Node&, std::span<const Value> inputs)> meaning;
-  // Gradient per input (no value where none is needed or none exists). Missing: the meaning is differentiated.
+  // Gradient per input (no value where none is needed or none exists). Missing: the meaning is
+  // differentiated.
   std::function<Values(Builder&, const GradientArgs&)> gradient;
   std::function<ShardRule(const ShardArgs&)> shard;  // missing: everything replicated
 
-  bool pointwise = false;        // may join a pointwise group
-  bool differentiable = true;    // false: gradients stop here (comparisons, integers, search)
+  bool pointwise = false;                     // may join a pointwise group
+  bool differentiable = true;                 // false: gradients stop here (comparisons, integers, search)
   std::vector<std::pair<int, int>> in_place;  // (result, input) pairs that may share memory in every kernel
 };
 
 class OpTable {
  public:
-  void add(OpDef op);  // throws bug on a second definition
+  void add(OpDef op);                             // throws bug on a second definition
   const OpDef& get(std::string_view name) const;  // throws Error{user} "unknown op"
   const OpDef* find(std::string_view name) const;
   const std::map<std::string, OpDef, std::less<>>& all() const { return ops_; }

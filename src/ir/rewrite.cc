@@ -44,6 +44,11 @@ Graph remove_dead(const Graph& graph) {
   for (const NamedValue& output : graph.outputs()) mark(output.value);
   for (const NamedValue& update : graph.updates()) mark(update.value);
   for (const NamedValue& input : graph.inputs()) mark(input.value);
+  for (const NamedValue& state : graph.states()) {
+    for (const NamedValue& update : graph.updates()) {
+      if (update.name == state.name) mark(state.value);
+    }
+  }
   for (int i = graph.node_count() - 1; i >= 0; --i) {
     if (!live[static_cast<size_t>(i)]) continue;
     for (const Value input : graph.node(i).inputs) mark(input);
@@ -57,7 +62,8 @@ Graph remove_dead(const Graph& graph) {
     const Value old_first = node.first;
     for (Value& input : node.inputs) input = map[static_cast<size_t>(input.id)];
     const Node& added = result.append(std::move(node));
-    for (int k = 0; k < added.result_count(); ++k) map[static_cast<size_t>(old_first.id + k)] = added.result(k);
+    for (int k = 0; k < added.result_count(); ++k)
+      map[static_cast<size_t>(old_first.id + k)] = added.result(k);
   }
   for (const NamedValue& output : graph.outputs()) {
     result.add_output(output.name, map[static_cast<size_t>(output.value.id)]);
@@ -66,6 +72,12 @@ Graph remove_dead(const Graph& graph) {
     result.add_update(update.name, map[static_cast<size_t>(update.value.id)]);
   }
   return result;
+}
+
+Graph renamed(const Graph& graph, std::string name) {
+  Graph copy = graph;
+  copy.set_name(std::move(name));
+  return copy;
 }
 
 Values inline_graph(Builder& builder, const Graph& graph, std::span<const Value> inputs) {
@@ -85,7 +97,8 @@ Values inline_graph(Builder& builder, const Graph& graph, std::span<const Value>
     for (size_t k = 0; k < results.size(); ++k) map[static_cast<size_t>(node.first.id) + k] = results[k];
   }
   Values outputs;
-  for (const NamedValue& output : graph.outputs()) outputs.push_back(map[static_cast<size_t>(output.value.id)]);
+  for (const NamedValue& output : graph.outputs())
+    outputs.push_back(map[static_cast<size_t>(output.value.id)]);
   return outputs;
 }
 

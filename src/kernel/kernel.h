@@ -1,5 +1,6 @@
-// How a kernel is known to the rest: by op, device, and what it supports. Binding happens once for each set of shapes
-// (primitives are made, block sizes chosen, attributes read); running happens at every step and allocates nothing.
+// How a kernel is known to the rest: by op, device, and what it supports. Binding happens once for each set
+// of shapes (primitives are made, block sizes chosen, attributes read); running happens at every step and
+// allocates nothing.
 #pragma once
 #include <cstddef>
 #include <functional>
@@ -32,18 +33,30 @@ struct KernelCall {
   std::span<const View> inputs;
   std::span<const View> outputs;
   int threads;  // of the pool that will run it, for scratch space
+  // Bit i: input i is a weight that no entry of the program changes, so it may be packed once (BoundKernel::pack).
+  uint32_t frozen_inputs = 0;
 };
 
 struct KernelRun {
-  std::span<const View> inputs;   // as bound, with data
+  std::span<const View> inputs;  // as bound, with data
   std::span<const View> outputs;
-  void* workspace;                // 64-byte aligned, contents undefined
+  void* workspace;  // 64-byte aligned, contents undefined
   ThreadPool* pool;
+  const void* packed = nullptr;  // what BoundKernel::pack made
 };
 
 struct BoundKernel {
   size_t workspace = 0;  // bytes
   std::function<void(const KernelRun&)> run;
+
+  // A frozen input in a form of the kernel's own. The session keeps it and shares it between kernels that give the
+  // same key for the same weight; run() then finds it in KernelRun::packed.
+  struct Pack {
+    int input = -1;     // none
+    std::string key;    // what the form depends on: sizes, transposition
+    size_t bytes = 0;
+    std::function<void(const View& input, void* packed, ThreadPool& pool)> make;
+  } pack;
 };
 
 struct Kernel {
@@ -52,8 +65,8 @@ struct Kernel {
   std::string name;  // unique for the device: "layer_norm.f32"
   std::function<bool(const KernelSignature&)> supports;
   std::function<BoundKernel(const KernelCall&)> bind;
-  // Bit i: input i may come with strides as long as its last dim is contiguous (a slice of a merged projection).
-  // All other inputs and all outputs are row-major.
+  // Bit i: input i may come with strides as long as its last dim is contiguous (a slice of a merged
+  // projection). All other inputs and all outputs are row-major.
   uint32_t strided_inputs = 0;
   std::vector<std::pair<int, int>> in_place;  // (output, input) that may be the same memory
 };

@@ -27,7 +27,8 @@ std::vector<bool> reached_from(const Graph& graph, const Values& sources) {
                                  [&](Value v) { return reached[static_cast<size_t>(v.id)]; });
     if (!any || !node.op->differentiable) continue;
     for (int i = 0; i < node.result_count(); ++i) {
-      if (is_float(node.types[static_cast<size_t>(i)].dtype)) reached[static_cast<size_t>(node.first.id + i)] = true;
+      if (is_float(node.types[static_cast<size_t>(i)].dtype))
+        reached[static_cast<size_t>(node.first.id + i)] = true;
     }
   }
   return reached;
@@ -40,7 +41,8 @@ Values variables(const Graph& graph, const std::vector<std::string>& wrt) {
     if (!value) value = named(graph.inputs(), name);
     if (!value) fail_user("[autodiff] no state or input '{}'", name);
     if (!is_float(graph.type(value).dtype)) {
-      fail_user("[autodiff] '{}' is {}: only floating variables have gradients", name, text_of(graph.type(value)));
+      fail_user("[autodiff] '{}' is {}: only floating variables have gradients", name,
+                text_of(graph.type(value)));
     }
     values.push_back(value);
   }
@@ -69,7 +71,8 @@ Graph with_gradients_everywhere(Graph graph, const std::vector<std::string>& wrt
 
 }  // namespace
 
-Differentiated differentiate(const Graph& original, const std::string& loss, const std::vector<std::string>& wrt) {
+Differentiated differentiate(const Graph& original, const std::string& loss,
+                             const std::vector<std::string>& wrt) {
   const Value original_loss = named(original.outputs(), loss);
   if (!original_loss) fail_user("[autodiff] no output '{}'", loss);
   if (original.type(original_loss).rank() != 0 || !is_float(original.type(original_loss).dtype)) {

@@ -79,7 +79,9 @@ int64_t Attrs::integer(std::string_view name, int64_t otherwise) const {
   return has(name) ? integer(name) : otherwise;
 }
 double Attrs::number(std::string_view name) const { return get<double>(*this, name); }
-double Attrs::number(std::string_view name, double otherwise) const { return has(name) ? number(name) : otherwise; }
+double Attrs::number(std::string_view name, double otherwise) const {
+  return has(name) ? number(name) : otherwise;
+}
 const std::string& Attrs::text(std::string_view name) const { return get<std::string>(*this, name); }
 std::string Attrs::text(std::string_view name, std::string_view otherwise) const {
   return has(name) ? text(name) : std::string(otherwise);
@@ -93,19 +95,30 @@ const TensorPtr& Attrs::tensor(std::string_view name) const { return get<TensorP
 const TapePtr& Attrs::tape(std::string_view name) const { return get<TapePtr>(*this, name); }
 
 bool Attrs::operator==(const Attrs& other) const {
-  return std::equal(values_.begin(), values_.end(), other.values_.begin(), other.values_.end(),
-                    [](const auto& a, const auto& b) { return a.first == b.first && same(a.second, b.second); });
+  return std::equal(
+      values_.begin(), values_.end(), other.values_.begin(), other.values_.end(),
+      [](const auto& a, const auto& b) { return a.first == b.first && same(a.second, b.second); });
 }
 
 std::string quote(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\t': out += "\\t"; break;
-      case '\r': out += "\\r"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20) {
           out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));

@@ -31,7 +31,8 @@ class Attrs {
   bool has(std::string_view name) const { return find(name) != nullptr; }
   const AttrValue* find(std::string_view name) const;
 
-  // Throw bug when the attribute is missing or of another kind; the second form gives `otherwise` when missing.
+  // Throw bug when the attribute is missing or of another kind; the second form gives `otherwise` when
+  // missing.
   bool flag(std::string_view name) const;
   bool flag(std::string_view name, bool otherwise) const;
   int64_t integer(std::string_view name) const;

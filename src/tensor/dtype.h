@@ -1,4 +1,5 @@
-// Element types. Floating ones are computed in the type that the op states (docs/numerics.md); storage is this.
+// Element types. Floating ones are computed in the type that the op states (docs/numerics.md); storage is
+// this.
 #pragma once
 #include <bit>
 #include <cstddef>
@@ -34,8 +35,8 @@ constexpr bool is_float(DType type) {
 }
 constexpr bool is_integer(DType type) { return !is_float(type) && type != DType::boolean; }
 
-std::string_view name_of(DType type);           // "f32", "bf16", ..., "bool"
-DType parse_dtype(std::string_view name);       // throws Error{user} naming the text
+std::string_view name_of(DType type);      // "f32", "bf16", ..., "bool"
+DType parse_dtype(std::string_view name);  // throws Error{user} naming the text
 
 // bf16 and f16 as bit patterns, rounded half to even; NaN stays NaN, overflow goes to infinity.
 inline float from_bf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
@@ -47,8 +48,8 @@ inline uint16_t to_bf16(float value) {
 float from_f16(uint16_t bits);
 uint16_t to_f16(float value);
 
-// To a float whose last bit is set when `value` lies between two floats: rounding that to bf16 or f16 gives what
-// rounding the double at once would (Boldo and Melquiond, "When double rounding is odd", 2005).
+// To a float whose last bit is set when `value` lies between two floats: rounding that to bf16 or f16 gives
+// what rounding the double at once would (Boldo and Melquiond, "When double rounding is odd", 2005).
 float round_to_odd(double value);
 
 // The nearest value that `type` holds, as a double: what storing there and reading back gives.

@@ -1,6 +1,7 @@
 // Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
 // A mask element depends only on (seed, op id) and on unpadded coordinates: feature, position, the sentence's
-// ordinal in the step's global batch, and head. So masks do not change with fusion, padding, batch split or rank.
+// ordinal in the step's global batch, and head. So masks do not change with fusion, padding, batch split or
+// rank.
 #pragma once
 #include <array>
 #include <cstdint>

@@ -16,22 +16,38 @@ struct Row {
 };
 
 constexpr Row kRows[] = {
-    {ScalarOp::input, {"input", 0}},         {ScalarOp::constant, {"constant", 0}},
-    {ScalarOp::add, {"add", 2}},             {ScalarOp::sub, {"sub", 2}},
-    {ScalarOp::mul, {"mul", 2}},             {ScalarOp::div, {"div", 2}},
-    {ScalarOp::neg, {"neg", 1}},             {ScalarOp::abs, {"abs", 1}},
-    {ScalarOp::sqrt, {"sqrt", 1}},           {ScalarOp::floor, {"floor", 1}},
-    {ScalarOp::round, {"round", 1}},         {ScalarOp::max, {"max", 2}},
-    {ScalarOp::min, {"min", 2}},             {ScalarOp::exp, {"exp", 1}},
-    {ScalarOp::log, {"log", 1}},             {ScalarOp::tanh, {"tanh", 1}},
-    {ScalarOp::erf, {"erf", 1}},             {ScalarOp::sin, {"sin", 1}},
-    {ScalarOp::cos, {"cos", 1}},             {ScalarOp::pow, {"pow", 2}},
-    {ScalarOp::floordiv, {"floordiv", 2}},   {ScalarOp::rem, {"rem", 2}},
-    {ScalarOp::lt, {"lt", 2}},               {ScalarOp::le, {"le", 2}},
-    {ScalarOp::eq, {"eq", 2}},               {ScalarOp::ne, {"ne", 2}},
-    {ScalarOp::logical_and, {"logical_and", 2}}, {ScalarOp::logical_or, {"logical_or", 2}},
-    {ScalarOp::logical_not, {"logical_not", 1}}, {ScalarOp::select, {"select", 3}},
-    {ScalarOp::cast, {"cast", 1}},           {ScalarOp::uniform, {"uniform", 2}},
+    {ScalarOp::input, {"input", 0}},
+    {ScalarOp::constant, {"constant", 0}},
+    {ScalarOp::add, {"add", 2}},
+    {ScalarOp::sub, {"sub", 2}},
+    {ScalarOp::mul, {"mul", 2}},
+    {ScalarOp::div, {"div", 2}},
+    {ScalarOp::neg, {"neg", 1}},
+    {ScalarOp::abs, {"abs", 1}},
+    {ScalarOp::sqrt, {"sqrt", 1}},
+    {ScalarOp::floor, {"floor", 1}},
+    {ScalarOp::round, {"round", 1}},
+    {ScalarOp::max, {"max", 2}},
+    {ScalarOp::min, {"min", 2}},
+    {ScalarOp::exp, {"exp", 1}},
+    {ScalarOp::log, {"log", 1}},
+    {ScalarOp::tanh, {"tanh", 1}},
+    {ScalarOp::erf, {"erf", 1}},
+    {ScalarOp::sin, {"sin", 1}},
+    {ScalarOp::cos, {"cos", 1}},
+    {ScalarOp::pow, {"pow", 2}},
+    {ScalarOp::floordiv, {"floordiv", 2}},
+    {ScalarOp::rem, {"rem", 2}},
+    {ScalarOp::lt, {"lt", 2}},
+    {ScalarOp::le, {"le", 2}},
+    {ScalarOp::eq, {"eq", 2}},
+    {ScalarOp::ne, {"ne", 2}},
+    {ScalarOp::logical_and, {"logical_and", 2}},
+    {ScalarOp::logical_or, {"logical_or", 2}},
+    {ScalarOp::logical_not, {"logical_not", 1}},
+    {ScalarOp::select, {"select", 3}},
+    {ScalarOp::cast, {"cast", 1}},
+    {ScalarOp::uniform, {"uniform", 2}},
 };
 
 int64_t wrap(DType type, int64_t value) {
@@ -77,27 +93,48 @@ double python_mod(double a, double b) {
 double apply_float(ScalarOp op, double a, double b) {
   constexpr double nan = std::numeric_limits<double>::quiet_NaN();
   switch (op) {
-    case ScalarOp::add: return a + b;
-    case ScalarOp::sub: return a - b;
-    case ScalarOp::mul: return a * b;
-    case ScalarOp::div: return a / b;
-    case ScalarOp::neg: return -a;
-    case ScalarOp::abs: return std::fabs(a);
-    case ScalarOp::sqrt: return std::sqrt(a);
-    case ScalarOp::floor: return std::floor(a);
-    case ScalarOp::round: return std::nearbyint(a);
-    case ScalarOp::max: return std::isnan(a) || std::isnan(b) ? nan : (a > b ? a : b);
-    case ScalarOp::min: return std::isnan(a) || std::isnan(b) ? nan : (a < b ? a : b);
-    case ScalarOp::exp: return std::exp(a);
-    case ScalarOp::log: return std::log(a);
-    case ScalarOp::tanh: return std::tanh(a);
-    case ScalarOp::erf: return std::erf(a);
-    case ScalarOp::sin: return std::sin(a);
-    case ScalarOp::cos: return std::cos(a);
-    case ScalarOp::pow: return std::pow(a, b);
-    case ScalarOp::floordiv: return python_floordiv(a, b);
-    case ScalarOp::rem: return python_mod(a, b);
-    default: break;
+    case ScalarOp::add:
+      return a + b;
+    case ScalarOp::sub:
+      return a - b;
+    case ScalarOp::mul:
+      return a * b;
+    case ScalarOp::div:
+      return a / b;
+    case ScalarOp::neg:
+      return -a;
+    case ScalarOp::abs:
+      return std::fabs(a);
+    case ScalarOp::sqrt:
+      return std::sqrt(a);
+    case ScalarOp::floor:
+      return std::floor(a);
+    case ScalarOp::round:
+      return std::nearbyint(a);
+    case ScalarOp::max:
+      return std::isnan(a) || std::isnan(b) ? nan : (a > b ? a : b);
+    case ScalarOp::min:
+      return std::isnan(a) || std::isnan(b) ? nan : (a < b ? a : b);
+    case ScalarOp::exp:
+      return std::exp(a);
+    case ScalarOp::log:
+      return std::log(a);
+    case ScalarOp::tanh:
+      return std::tanh(a);
+    case ScalarOp::erf:
+      return std::erf(a);
+    case ScalarOp::sin:
+      return std::sin(a);
+    case ScalarOp::cos:
+      return std::cos(a);
+    case ScalarOp::pow:
+      return std::pow(a, b);
+    case ScalarOp::floordiv:
+      return python_floordiv(a, b);
+    case ScalarOp::rem:
+      return python_mod(a, b);
+    default:
+      break;
   }
   fail_bug(__FILE__, __LINE__, fmt::format("scalar op '{}' on floats", info_of(op).name));
 }
@@ -106,21 +143,35 @@ int64_t apply_int(ScalarOp op, int64_t a, int64_t b) {
   const auto ua = static_cast<uint64_t>(a);
   const auto ub = static_cast<uint64_t>(b);
   switch (op) {
-    case ScalarOp::add: return static_cast<int64_t>(ua + ub);
-    case ScalarOp::sub: return static_cast<int64_t>(ua - ub);
-    case ScalarOp::mul: return static_cast<int64_t>(ua * ub);
-    case ScalarOp::neg: return static_cast<int64_t>(-ua);
-    case ScalarOp::abs: return a < 0 ? static_cast<int64_t>(-ua) : a;
+    case ScalarOp::add:
+      return static_cast<int64_t>(ua + ub);
+    case ScalarOp::sub:
+      return static_cast<int64_t>(ua - ub);
+    case ScalarOp::mul:
+      return static_cast<int64_t>(ua * ub);
+    case ScalarOp::neg:
+      return static_cast<int64_t>(-ua);
+    case ScalarOp::abs:
+      return a < 0 ? static_cast<int64_t>(-ua) : a;
     case ScalarOp::floor:
-    case ScalarOp::round: return a;
-    case ScalarOp::max: return a > b ? a : b;
-    case ScalarOp::min: return a < b ? a : b;
-    case ScalarOp::floordiv: return floor_divide(a, b);
-    case ScalarOp::rem: return static_cast<int64_t>(ua - static_cast<uint64_t>(floor_divide(a, b)) * ub);
-    case ScalarOp::logical_and: return (a != 0 && b != 0) ? 1 : 0;
-    case ScalarOp::logical_or: return (a != 0 || b != 0) ? 1 : 0;
-    case ScalarOp::logical_not: return a == 0 ? 1 : 0;
-    default: break;
+    case ScalarOp::round:
+      return a;
+    case ScalarOp::max:
+      return a > b ? a : b;
+    case ScalarOp::min:
+      return a < b ? a : b;
+    case ScalarOp::floordiv:
+      return floor_divide(a, b);
+    case ScalarOp::rem:
+      return static_cast<int64_t>(ua - static_cast<uint64_t>(floor_divide(a, b)) * ub);
+    case ScalarOp::logical_and:
+      return (a != 0 && b != 0) ? 1 : 0;
+    case ScalarOp::logical_or:
+      return (a != 0 || b != 0) ? 1 : 0;
+    case ScalarOp::logical_not:
+      return a == 0 ? 1 : 0;
+    default:
+      break;
   }
   fail_bug(__FILE__, __LINE__, fmt::format("scalar op '{}' on integers", info_of(op).name));
 }
@@ -128,10 +179,14 @@ int64_t apply_int(ScalarOp op, int64_t a, int64_t b) {
 template <class T>
 bool compare(ScalarOp op, T a, T b) {
   switch (op) {
-    case ScalarOp::lt: return a < b;
-    case ScalarOp::le: return a <= b;
-    case ScalarOp::eq: return a == b;
-    default: return a != b;
+    case ScalarOp::lt:
+      return a < b;
+    case ScalarOp::le:
+      return a <= b;
+    case ScalarOp::eq:
+      return a == b;
+    default:
+      return a != b;
   }
 }
 
@@ -253,8 +308,12 @@ ScalarExpr cos(ScalarExpr a) { return unary(ScalarOp::cos, a); }
 ScalarExpr max(ScalarExpr a, ScalarExpr b) { return binary(ScalarOp::max, a, b); }
 ScalarExpr min(ScalarExpr a, ScalarExpr b) { return binary(ScalarOp::min, a, b); }
 ScalarExpr pow(ScalarExpr a, ScalarExpr b) { return binary(ScalarOp::pow, a, b); }
-ScalarExpr less(ScalarExpr a, ScalarExpr b) { return a.tape->emit(ScalarOp::lt, DType::boolean, a.reg, b.reg); }
-ScalarExpr equal(ScalarExpr a, ScalarExpr b) { return a.tape->emit(ScalarOp::eq, DType::boolean, a.reg, b.reg); }
+ScalarExpr less(ScalarExpr a, ScalarExpr b) {
+  return a.tape->emit(ScalarOp::lt, DType::boolean, a.reg, b.reg);
+}
+ScalarExpr equal(ScalarExpr a, ScalarExpr b) {
+  return a.tape->emit(ScalarOp::eq, DType::boolean, a.reg, b.reg);
+}
 ScalarExpr select(ScalarExpr condition, ScalarExpr a, ScalarExpr b) {
   return a.tape->emit(ScalarOp::select, a.tape->type(), condition.reg, a.reg, b.reg);
 }

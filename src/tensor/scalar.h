@@ -1,6 +1,7 @@
 // Scalar functions as data. A Tape is straight-line code over about twenty primitives; one tape is run by the
-// reference evaluator in double, by the CPU's tile interpreter, and printed as C++ or NumPy. Composite functions
-// (gelu, silu, ...) are rows of tapes in ops/elementwise/functions.h, and a fused pointwise group lowers to one tape.
+// reference evaluator in double, by the CPU's tile interpreter, and printed as C++ or NumPy. Composite
+// functions (gelu, silu, ...) are rows of tapes in ops/elementwise/functions.h, and a fused pointwise group
+// lowers to one tape.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -14,16 +15,37 @@ namespace floe {
 enum class ScalarOp : uint8_t {
   input,     // imm = which input
   constant,  // imm = value
-  add, sub, mul, div,
-  neg, abs, sqrt, floor, round,  // round: half to even
-  max, min,                      // NaN in either operand gives NaN
-  exp, log, tanh, erf, sin, cos,
+  add,
+  sub,
+  mul,
+  div,
+  neg,
+  abs,
+  sqrt,
+  floor,
+  round,  // round: half to even
+  max,
+  min,  // NaN in either operand gives NaN
+  exp,
+  log,
+  tanh,
+  erf,
+  sin,
+  cos,
   pow,
-  floordiv, rem,  // as in Python; integers wrap
-  lt, le, eq, ne, logical_and, logical_or, logical_not,
+  floordiv,
+  rem,  // as in Python; integers wrap
+  lt,
+  le,
+  eq,
+  ne,
+  logical_and,
+  logical_or,
+  logical_not,
   select,   // a ? b : c
   cast,     // to this instruction's type
-  uniform,  // Philox4x32-10 in [0, 1): a = seed, b = ordinal, imm = op id; coordinates from the iteration space
+  uniform,  // Philox4x32-10 in [0, 1): a = seed, b = ordinal, imm = op id; coordinates from the iteration
+            // space
 };
 
 struct ScalarOpInfo {
@@ -50,15 +72,16 @@ struct Tape {
 
 std::string text_of(const Tape& tape);
 
-// One element, floats in double and not rounded, integers and booleans exact in int64 and wrapped to their type.
-// `uniform` is not allowed here. Bools are 0 or 1.
+// One element, floats in double and not rounded, integers and booleans exact in int64 and wrapped to their
+// type. `uniform` is not allowed here. Bools are 0 or 1.
 struct ScalarValue {
   double f = 0;
   int64_t i = 0;
 };
 ScalarValue apply(const ScalarInstr& instr, ScalarValue a, ScalarValue b, ScalarValue c, DType operand_type);
 
-// Writes a tape as one writes a formula: ScalarExpr x = f.input(0); f.result(0.5 * x * (1.0 + erf(x * kInvSqrt2))).
+// Writes a tape as one writes a formula: ScalarExpr x = f.input(0); f.result(0.5 * x * (1.0 + erf(x *
+// kInvSqrt2))).
 class TapeBuilder;
 struct ScalarExpr {
   TapeBuilder* tape = nullptr;

@@ -13,8 +13,8 @@ namespace floe {
 
 using Shape = std::vector<int64_t>;
 
-int64_t count(const Shape& shape);          // product; 1 for rank 0; throws Error{user} past 2^62 bytes
-std::string text_of(const Shape& shape);    // "[2, 3]"
+int64_t count(const Shape& shape);        // product; 1 for rank 0; throws Error{user} past 2^62 bytes
+std::string text_of(const Shape& shape);  // "[2, 3]"
 
 // 64-byte aligned, zeroed.
 class Tensor {

@@ -53,7 +53,8 @@ CaseGraph graph_of(const OpCase& c) {
   CaseGraph built;
   Builder b(built.graph);
   for (size_t k = 0; k < c.inputs.size(); ++k) {
-    built.inputs.push_back(b.input("x" + std::to_string(k), fixed_type(c.inputs[k].dtype, c.inputs[k].shape)));
+    built.inputs.push_back(
+        b.input("x" + std::to_string(k), fixed_type(c.inputs[k].dtype, c.inputs[k].shape)));
   }
   built.results = b.add_all(c.op, built.inputs, c.attrs);
   return built;
@@ -156,7 +157,8 @@ CaseInput CaseInput::uniform(Shape shape, double low, double high) {
   return {Fill::uniform, DType::f32, std::move(shape), low, high};
 }
 CaseInput CaseInput::integers(Shape shape, int64_t low, int64_t high, DType dtype) {
-  CaseInput input{Fill::integers, dtype, std::move(shape), static_cast<double>(low), static_cast<double>(high)};
+  CaseInput input{Fill::integers, dtype, std::move(shape), static_cast<double>(low),
+                  static_cast<double>(high)};
   input.differentiate = false;
   return input;
 }
@@ -205,7 +207,8 @@ void expect_close(const Tensor& got, const RefTensor& want, double ulps, const s
                                                      : 0x1p-23;
   for (int64_t i = 0; i < got.size(); ++i) {
     if (!is_float(want.dtype)) {
-      const int64_t value = got.dtype() == DType::i64 ? got.as<int64_t>()[i] : static_cast<int64_t>(got.at(i));
+      const int64_t value =
+          got.dtype() == DType::i64 ? got.as<int64_t>()[i] : static_cast<int64_t>(got.at(i));
       ASSERT_EQ(value, want.i[static_cast<size_t>(i)]) << what << " at " << i;
       continue;
     }
@@ -217,7 +220,8 @@ void expect_close(const Tensor& got, const RefTensor& want, double ulps, const s
       ASSERT_EQ(g, w) << what << " at " << i;
     } else {
       const double bound = ulps * epsilon * std::max(std::fabs(w), rms);
-      ASSERT_LE(std::fabs(g - w), bound) << what << " at " << i << ": got " << g << ", want " << w << ", rms " << rms;
+      ASSERT_LE(std::fabs(g - w), bound)
+          << what << " at " << i << ": got " << g << ", want " << w << ", rms " << rms;
     }
   }
 }
@@ -234,8 +238,8 @@ void check_cpu_kernel(const OpCase& c) {
   }
   const KernelResult second = run_once(c, inputs);
   for (size_t k = 0; k < want.size(); ++k) {
-    ASSERT_TRUE(first.outputs[k].bytes() == 0 || std::memcmp(first.outputs[k].data(), second.outputs[k].data(),
-                                                             first.outputs[k].bytes()) == 0)
+    ASSERT_TRUE(first.outputs[k].bytes() == 0 ||
+                std::memcmp(first.outputs[k].data(), second.outputs[k].data(), first.outputs[k].bytes()) == 0)
         << c.op << " gave other bits on a second run";
   }
 }
@@ -315,7 +319,8 @@ void check_meaning(const OpCase& c, double tolerance) {
     ASSERT_EQ(direct[k].shape, through[k].shape);
     ASSERT_EQ(direct[k].i, through[k].i) << c.op;
     for (size_t i = 0; i < direct[k].f.size(); ++i) {
-      ASSERT_NEAR(direct[k].f[i], through[k].f[i], tolerance * std::max(1.0, std::fabs(direct[k].f[i]))) << c.op;
+      ASSERT_NEAR(direct[k].f[i], through[k].f[i], tolerance * std::max(1.0, std::fabs(direct[k].f[i])))
+          << c.op;
     }
   }
 }

@@ -1,5 +1,6 @@
-// One description of a case, checked in several ways: the kernel of each device against the op's value in double, with
-// guard words around every buffer; the gradient against finite differences in double; the op against its meaning.
+// One description of a case, checked in several ways: the kernel of each device against the op's value in
+// double, with guard words around every buffer; the gradient against finite differences in double; the op
+// against its meaning.
 #pragma once
 #include <string>
 #include <vector>
@@ -32,15 +33,16 @@ struct OpCase {
   std::string op;
   std::vector<CaseInput> inputs;
   Attrs attrs;
-  // An f32 result may differ from the double one by `ulps` units of the larger of its own magnitude and the result's
-  // root mean square. Give a reason where it is not the default.
+  // An f32 result may differ from the double one by `ulps` units of the larger of its own magnitude and the
+  // result's root mean square. Give a reason where it is not the default.
   double ulps = 32;
   int threads = 2;
   uint64_t seed = 1;
 };
 
-// Fails the test unless a CPU kernel exists, supports the case and gives the reference's values; checks that no byte
-// outside the outputs and the workspace is written and no input changed; runs it twice and wants equal bits.
+// Fails the test unless a CPU kernel exists, supports the case and gives the reference's values; checks that
+// no byte outside the outputs and the workspace is written and no input changed; runs it twice and wants
+// equal bits.
 void check_cpu_kernel(const OpCase& c);
 
 // The results of the CPU kernel on the case's inputs.
@@ -56,8 +58,8 @@ void check_meaning(const OpCase& c, double tolerance = 1e-9);
 std::vector<RefTensor> reference(const OpCase& c);
 std::vector<RefTensor> case_inputs(const OpCase& c);
 
-// Fails unless every element of `got` is within `ulps` of `want` as described at OpCase::ulps; NaN must meet NaN and
-// an infinity the same infinity. Integers must be equal.
+// Fails unless every element of `got` is within `ulps` of `want` as described at OpCase::ulps; NaN must meet
+// NaN and an infinity the same infinity. Integers must be equal.
 void expect_close(const Tensor& got, const RefTensor& want, double ulps, const std::string& what);
 
 const KernelTable& cpu_kernels();

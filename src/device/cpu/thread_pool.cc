@@ -1,6 +1,7 @@
-// A job is one word, the ticket: (generation, open, how many workers have joined). run() fills in the job, then stores
-// a new generation with `open`; a worker joins by adding one while the job is open; run() closes it when no item
-// is left and waits for the joined ones to leave. Nobody can join a closed job, so its fields may be rewritten.
+// A job is one word, the ticket: (generation, open, how many workers have joined). run() fills in the job,
+// then stores a new generation with `open`; a worker joins by adding one while the job is open; run() closes
+// it when no item is left and waits for the joined ones to leave. Nobody can join a closed job, so its fields
+// may be rewritten.
 #include "device/cpu/thread_pool.h"
 
 #include <algorithm>
@@ -107,7 +108,8 @@ struct ThreadPool::Shared {
       uint64_t now = ticket.load(std::memory_order_acquire);
       bool joined = false;
       while ((now & kOpen) != 0 && !joined) {
-        joined = ticket.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel, std::memory_order_acquire);
+        joined =
+            ticket.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel, std::memory_order_acquire);
       }
       seen = now >> kGenerationShift;
       if (!joined) continue;
@@ -115,7 +117,9 @@ struct ThreadPool::Shared {
       const uint64_t before = ticket.fetch_sub(1, std::memory_order_acq_rel);
       if ((before & kOpen) == 0 && (before & kJoined) == 1) {
         // Taking the lock orders this after a caller's look at the ticket and before its sleep.
-        { const std::lock_guard lock(mutex); }
+        {
+          const std::lock_guard lock(mutex);
+        }
         left.notify_one();
       }
     }
@@ -149,7 +153,8 @@ void ThreadPool::run(int64_t n, const std::function<void(int64_t, int)>& body) {
   if (n <= 0) return;
   Shared& shared = *shared_;
   if (inside.pool != nullptr) {
-    // In another pool's body nobody waits for this pool, which could lock both up; worker 0 is then the caller's care.
+    // In another pool's body nobody waits for this pool, which could lock both up; worker 0 is then the
+    // caller's care.
     const int worker = inside.pool == &shared ? inside.worker : 0;
     for (int64_t i = 0; i < n; ++i) body(i, worker);
     return;

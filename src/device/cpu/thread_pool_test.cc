@@ -114,8 +114,9 @@ TEST(ThreadPool, AnExceptionOfANestedRunReachesTheOuterCaller) {
                         }),
                std::out_of_range);
   // A run of one item is inside too, and comes out again after it threw.
-  EXPECT_THROW(pool.run(1, [&](int64_t, int) { pool.run(1, [](int64_t, int) { throw std::out_of_range("one"); }); }),
-               std::out_of_range);
+  EXPECT_THROW(
+      pool.run(1, [&](int64_t, int) { pool.run(1, [](int64_t, int) { throw std::out_of_range("one"); }); }),
+      std::out_of_range);
   std::vector<int> calls(64, 0);
   pool.run(64, [&](int64_t i, int) { ++calls[static_cast<size_t>(i)]; });
   EXPECT_EQ(calls, std::vector<int>(64, 1));

@@ -27,8 +27,10 @@ std::vector<Type> infer(const ScalarFunction& row, const InferArgs& args) {
       args.fail("operands must have one type, got {} and {}", text_of(args.inputs[first]),
                 text_of(args.inputs[i]));
     }
-    if (row.kind == Kind::floating && !is_float(dtype)) args.fail("operand must be floating, got {}", name_of(dtype));
-    if (row.kind == Kind::logical && dtype != DType::boolean) args.fail("operand must be bool, got {}", name_of(dtype));
+    if (row.kind == Kind::floating && !is_float(dtype))
+      args.fail("operand must be floating, got {}", name_of(dtype));
+    if (row.kind == Kind::logical && dtype != DType::boolean)
+      args.fail("operand must be bool, got {}", name_of(dtype));
     if (row.kind == Kind::arithmetic && dtype == DType::boolean) args.fail("operand must not be bool");
   }
   if (row.kind == Kind::compare) result.dtype = DType::boolean;
@@ -145,7 +147,8 @@ Values apply_tape(Builder& b, const Tape& tape, std::span<const Value> inputs) {
     } else {
       Values operands;
       const int32_t regs[] = {instr.a, instr.b, instr.c};
-      for (int k = 0; k < info_of(instr.op).arity; ++k) operands.push_back(registers[static_cast<size_t>(regs[k])]);
+      for (int k = 0; k < info_of(instr.op).arity; ++k)
+        operands.push_back(registers[static_cast<size_t>(regs[k])]);
       registers.push_back(elementwise(b, info_of(instr.op).name, std::move(operands)));
     }
   }
@@ -183,7 +186,8 @@ void define_elementwise(OpTable& table) {
     if (op.differentiable) {
       op.gradient = [&row](Builder& b, const GradientArgs& args) { return gradient(row, b, args); };
     }
-    // Element by element: a cut along any dim stays; the results of a partial sum are not to be had before the sum.
+    // Element by element: a cut along any dim stays; the results of a partial sum are not to be had before
+    // the sum.
     op.shard = [&row](const ShardArgs& args) {
       ShardRule rule;
       const int rank = args.node.types[0].rank();

@@ -15,9 +15,9 @@ inline Value div(Builder& b, Value x, Value y) { return elementwise(b, "div", {x
 inline Value select(Builder& b, Value condition, Value x, Value y) {
   return elementwise(b, "select", {condition, x, y});
 }
-Value cast(Builder& b, Value x, DType dtype);                    // x itself when it has that type
-Value scale(Builder& b, Value x, double factor);                 // x * factor in x's type
-Value like(Builder& b, Value x, double value);                   // a rank-0 constant of x's type
+Value cast(Builder& b, Value x, DType dtype);     // x itself when it has that type
+Value scale(Builder& b, Value x, double factor);  // x * factor in x's type
+Value like(Builder& b, Value x, double value);    // a rank-0 constant of x's type
 
 // Appends the nodes of a tape on values; gives its outputs. Used by derivatives and by printers' inverse.
 Values apply_tape(Builder& b, const Tape& tape, std::span<const Value> inputs);

@@ -52,7 +52,8 @@ E one(E x) { return x.tape->constant(1); }
 E zero(E x) { return x.tape->constant(0); }
 // At a tie max and min give each operand half of the gradient.
 E share_of(E winner, E loser) {
-  return select(less(loser, winner), one(winner), select(equal(loser, winner), winner.tape->constant(0.5), zero(winner)));
+  return select(less(loser, winner), one(winner),
+                select(equal(loser, winner), winner.tape->constant(0.5), zero(winner)));
 }
 E sigmoid(E x) { return 1.0 / (1.0 + exp(-x)); }
 
@@ -66,22 +67,24 @@ std::vector<ScalarFunction> make_rows() {
   const auto a1 = [](E a, E, E) { return one(a); };
   rows.push_back(arithmetic("add", [](E a, E b) { return a + b; }, a1, a1));
   rows.push_back(arithmetic("sub", [](E a, E b) { return a - b; }, a1, [](E a, E, E) { return -one(a); }));
-  rows.push_back(arithmetic("mul", [](E a, E b) { return a * b; }, [](E, E b, E) { return b; },
-                            [](E a, E, E) { return a; }));
-  rows.push_back(arithmetic("div", [](E a, E b) { return a / b; }, [](E, E b, E) { return 1.0 / b; },
-                            [](E, E b, E y) { return -y / b; }));
-  rows.push_back(arithmetic("max", [](E a, E b) { return max(a, b); },
-                            [](E a, E b, E) { return share_of(a, b); }, [](E a, E b, E) { return share_of(b, a); }));
-  rows.push_back(arithmetic("min", [](E a, E b) { return min(a, b); },
-                            [](E a, E b, E) { return share_of(-a, -b); },
-                            [](E a, E b, E) { return share_of(-b, -a); }));
-  rows.push_back(arithmetic("pow", [](E a, E b) { return pow(a, b); },
-                            [](E a, E b, E) { return b * pow(a, b - 1.0); },
-                            [](E a, E, E y) { return y * log(a); }, Kind::floating));
-  rows.push_back({"neg", 1, Kind::arithmetic, tape1([](E x) { return -x; }),
-                  {derivative1([](E x, E) { return -one(x); })}});
-  rows.push_back({"abs", 1, Kind::arithmetic, tape1([](E x) { return abs(x); }),
-                  {derivative1([](E x, E) {
+  rows.push_back(arithmetic(
+      "mul", [](E a, E b) { return a * b; }, [](E, E b, E) { return b; }, [](E a, E, E) { return a; }));
+  rows.push_back(arithmetic(
+      "div", [](E a, E b) { return a / b; }, [](E, E b, E) { return 1.0 / b; },
+      [](E, E b, E y) { return -y / b; }));
+  rows.push_back(arithmetic(
+      "max", [](E a, E b) { return max(a, b); }, [](E a, E b, E) { return share_of(a, b); },
+      [](E a, E b, E) { return share_of(b, a); }));
+  rows.push_back(arithmetic(
+      "min", [](E a, E b) { return min(a, b); }, [](E a, E b, E) { return share_of(-a, -b); },
+      [](E a, E b, E) { return share_of(-b, -a); }));
+  rows.push_back(arithmetic(
+      "pow", [](E a, E b) { return pow(a, b); }, [](E a, E b, E) { return b * pow(a, b - 1.0); },
+      [](E a, E, E y) { return y * log(a); }, Kind::floating));
+  rows.push_back({"neg", 1, Kind::arithmetic, tape1([](E x) { return -x; }), {derivative1([](E x, E) {
+                    return -one(x);
+                  })}});
+  rows.push_back({"abs", 1, Kind::arithmetic, tape1([](E x) { return abs(x); }), {derivative1([](E x, E) {
                     return select(less(zero(x), x), one(x), select(less(x, zero(x)), -one(x), zero(x)));
                   })}});
   rows.push_back(primitive("floor", 1, Kind::arithmetic));
@@ -93,22 +96,26 @@ std::vector<ScalarFunction> make_rows() {
   rows.push_back(floating("log", [](E x) { return log(x); }, [](E x, E) { return 1.0 / x; }));
   rows.push_back(floating("sqrt", [](E x) { return sqrt(x); }, [](E, E y) { return 0.5 / y; }));
   rows.push_back(floating("tanh", [](E x) { return tanh(x); }, [](E, E y) { return 1.0 - y * y; }));
-  rows.push_back(floating("erf", [](E x) { return erf(x); },
-                          [](E x, E) { return (2 * kInvSqrt2Pi * std::numbers::sqrt2) * exp(-(x * x)); }));
+  rows.push_back(floating(
+      "erf", [](E x) { return erf(x); },
+      [](E x, E) { return (2 * kInvSqrt2Pi * std::numbers::sqrt2) * exp(-(x * x)); }));
   rows.push_back(floating("sin", [](E x) { return sin(x); }, [](E x, E) { return cos(x); }));
   rows.push_back(floating("cos", [](E x) { return cos(x); }, [](E x, E) { return -sin(x); }));
   rows.push_back(floating("rsqrt", [](E x) { return 1.0 / sqrt(x); }, [](E x, E y) { return -0.5 * y / x; }));
   rows.push_back(floating("square", [](E x) { return x * x; }, [](E x, E) { return 2.0 * x; }));
   rows.push_back(floating("sigmoid", [](E x) { return sigmoid(x); }, [](E, E y) { return y * (1.0 - y); }));
-  rows.push_back(floating("relu", [](E x) { return max(x, zero(x)); },
-                          [](E x, E) { return select(less(zero(x), x), one(x), zero(x)); }));
-  rows.push_back(floating("silu", [](E x) { return x * sigmoid(x); }, [](E x, E y) {
-    const E s = sigmoid(x);
-    return s + y * (1.0 - s);
-  }));
-  rows.push_back(floating("gelu", [](E x) { return 0.5 * x * (1.0 + erf(kInvSqrt2 * x)); }, [](E x, E) {
-    return 0.5 * (1.0 + erf(kInvSqrt2 * x)) + kInvSqrt2Pi * x * exp(-0.5 * (x * x));
-  }));
+  rows.push_back(floating(
+      "relu", [](E x) { return max(x, zero(x)); },
+      [](E x, E) { return select(less(zero(x), x), one(x), zero(x)); }));
+  rows.push_back(floating(
+      "silu", [](E x) { return x * sigmoid(x); },
+      [](E x, E y) {
+        const E s = sigmoid(x);
+        return s + y * (1.0 - s);
+      }));
+  rows.push_back(floating(
+      "gelu", [](E x) { return 0.5 * x * (1.0 + erf(kInvSqrt2 * x)); },
+      [](E x, E) { return 0.5 * (1.0 + erf(kInvSqrt2 * x)) + kInvSqrt2Pi * x * exp(-0.5 * (x * x)); }));
   rows.push_back(floating(
       "gelu_tanh", [](E x) { return 0.5 * x * (1.0 + tanh(kSqrt2OverPi * (x + kGeluCubic * x * x * x))); },
       [](E x, E) {

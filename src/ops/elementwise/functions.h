@@ -1,5 +1,5 @@
-// Scalar functions as rows: name, how many operands, value, and derivative by each operand. Everything that works
-// element by element reads these rows: inference, the reference evaluator, gradients, fusion, printers.
+// Scalar functions as rows: name, how many operands, value, and derivative by each operand. Everything that
+// works element by element reads these rows: inference, the reference evaluator, gradients, fusion, printers.
 #pragma once
 #include <string>
 #include <string_view>

@@ -39,7 +39,8 @@ std::vector<Type> infer(const InferArgs& args) {
 std::vector<RefTensor> evaluate_reduce(const EvalArgs& args) {
   const bool is_sum = args.node.op->name == "reduce_sum";
   const RefTensor& x = args.inputs[0];
-  const std::vector<bool> reduced = reduced_axes(args.attrs.integers("axes"), static_cast<int>(x.shape.size()));
+  const std::vector<bool> reduced =
+      reduced_axes(args.attrs.integers("axes"), static_cast<int>(x.shape.size()));
   RefTensor out(x.dtype, args.shapes[0]);
   if (!is_sum) {
     std::fill(out.f.begin(), out.f.end(), -std::numeric_limits<double>::infinity());
@@ -61,12 +62,14 @@ std::vector<RefTensor> evaluate_reduce(const EvalArgs& args) {
     if (is_float(x.dtype)) {
       if (is_sum) {
         out.f[to] += x.f[from];
-      } else if (!(out.f[to] >= x.f[from])) {  // true for NaN in x; a NaN in out stays, since nothing is >= it
+      } else if (!(out.f[to] >=
+                   x.f[from])) {  // true for NaN in x; a NaN in out stays, since nothing is >= it
         if (!std::isnan(out.f[to])) out.f[to] = x.f[from];
       }
     } else {
-      out.i[to] = is_sum ? static_cast<int64_t>(static_cast<uint64_t>(out.i[to]) + static_cast<uint64_t>(x.i[from]))
-                         : std::max(out.i[to], x.i[from]);
+      out.i[to] =
+          is_sum ? static_cast<int64_t>(static_cast<uint64_t>(out.i[to]) + static_cast<uint64_t>(x.i[from]))
+                 : std::max(out.i[to], x.i[from]);
       if (is_sum && x.dtype == DType::i32) out.i[to] = static_cast<int32_t>(out.i[to]);
     }
   }
@@ -88,7 +91,8 @@ Values gradient(Builder& b, const GradientArgs& args) {
   const auto spread = [&](Value v) { return broadcast(b, reshape(b, v, kept), x.dims); };
   const Value dy = spread(args.d_outputs[0]);
   if (args.node.op->name == "reduce_sum") return {dy};
-  // Every element equal to the maximum takes the gradient; ties are as rare as in the frameworks we compare with.
+  // Every element equal to the maximum takes the gradient; ties are as rare as in the frameworks we compare
+  // with.
   const Value is_max = elementwise(b, "eq", {args.inputs[0], spread(args.outputs[0])});
   return {select(b, is_max, dy, like(b, dy, 0))};
 }

@@ -1,4 +1,5 @@
-// softmax and log_softmax over the last dim, accumulated in f32. A row that is -inf throughout gives 0 (softmax).
+// softmax and log_softmax over the last dim, accumulated in f32. A row that is -inf throughout gives 0
+// (softmax).
 #pragma once
 #include "ir/builder.h"
 

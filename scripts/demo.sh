@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Shows Floe at work: a few sentences translated by the model that comes with it, its score, and what the key/value
+# cache saves.
+#
+#   scripts/demo.sh [MODEL]   MODEL is a model's folder, models/zh-en unless given
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+model=${1:-models/zh-en}
+floe=build/release/apps/cli/floe
+
+if [ ! -f "$model/config.json" ]; then
+  echo "demo: there is no model in $model (no $model/config.json)" >&2
+  exit 1
+fi
+
+scripts/setup.sh
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+mkdir -p build/release
+if ! cmake --preset release >build/release/configure.log 2>&1; then
+  cat build/release/configure.log >&2
+  exit 1
+fi
+cmake --build --preset release -j "$(nproc)" --target floe
+
+sentences=build/demo.zh
+cat >"$sentences" <<'END'
+你好！
+我喜欢喝茶。
+他昨天没来学校。
+你能帮我一下吗？
+明天会下雨。
+END
+
+printf '\n== Translation (%s)\n' "$model"
+"$floe" translate --model "$model" --input "$sentences" | paste -d '\n' "$sentences" - | sed 'n; s/^/  → /'
+
+printf '\n== From standard input\n'
+echo '这本书很有意思。' | "$floe" translate --model "$model" --input -
+
+# Held-out sentences with their references, when the model's folder brings them.
+if [ -f "$model/test.src" ] && [ -f "$model/test.ref" ]; then
+  printf '\n== Score on held-out sentences\n'
+  "$floe" evaluate --model "$model" --input "$model/test.src" --reference "$model/test.ref"
+fi
+
+printf '\n== Decoding with and without the key/value cache\n'
+for cache in on off; do
+  printf '\ncache %s\n' "$cache"
+  "$floe" bench decode --model "$model" --input "$sentences" --kv-cache "$cache"
+done

@@ -1,0 +1,17 @@
+// The one place that picks Highway's targets: plain scalar code, AVX2 and AVX-512. Few targets keep builds short;
+// SSSE3 and SSE4 machines take the scalar form, and AVX3_DL would repeat AVX3 for instructions that no kernel uses.
+// Every kernel gives the same bits on all of them: products and sums are written as mul then add, never MulAdd,
+// which is fused on some targets and not on others (docs/numerics.md).
+//
+// A kernel file is compiled once a target:
+//   #undef HWY_TARGET_INCLUDE
+//   #define HWY_TARGET_INCLUDE "ops/NAME/NAME_cpu.cc"
+//   #include "kernel/cpu/simd.h"
+//   HWY_BEFORE_NAMESPACE(); namespace floe { namespace HWY_NAMESPACE { ... } } HWY_AFTER_NAMESPACE();
+//   #if HWY_ONCE ... HWY_EXPORT(f); HWY_DYNAMIC_DISPATCH(f)(...) ... #endif
+// No #pragma once: Highway's headers are included again for each target.
+#ifndef HWY_DISABLED_TARGETS
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
+#endif
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>

@@ -71,6 +71,12 @@ function(room NAME)
   room_test(${NAME} SOURCES ${tests} LIBS floe_${NAME} ${R_TEST_LIBS})
 endfunction()
 
+# Rooms of kernels are compiled for speed in every preset but the sanitizers'.
+function(set_kernel_flags NAME)
+  separate_arguments(flags NATIVE_COMMAND "${FLOE_KERNEL_FLAGS}")
+  target_compile_options(floe_${NAME} PRIVATE ${flags})
+endfunction()
+
 macro(op NAME)
   list(APPEND FLOE_OPS ${NAME})
 endmacro()

@@ -52,6 +52,7 @@ class Graph {
 
   const OpTable& ops() const { return *ops_; }
   const std::string& name() const { return name_; }
+  void set_name(std::string name) { name_ = std::move(name); }
   SymbolTable& symbols() { return symbols_; }
   const SymbolTable& symbols() const { return symbols_; }
 

@@ -33,4 +33,23 @@ int normal_axis(const InferArgs& args, int64_t axis, int rank) {
   return static_cast<int>(at);
 }
 
+void check_norm(const InferArgs& args) {
+  args.require_float(0);
+  args.require_float(1);
+  const Type& x = args.inputs[0];
+  const Type& gamma = args.inputs[1];
+  if (x.rank() < 1 || !x.dim(-1).is_constant() || x.dim(-1).constant() < 1) {
+    args.fail("the last dim of x must be a number above 0, got {}", text_of(x));
+  }
+  if (gamma.dims != Dims{x.dim(-1)})
+    args.fail("gamma must be [{}], got {}", x.dim(-1).text(), text_of(gamma));
+  if (!(args.attrs.number("eps") >= 0)) args.fail("eps must be 0 or above, got {}", args.attrs.number("eps"));
+}
+
+Placement whole_rows(const ShardArgs& args) {
+  const Placement at = args.placements[0];
+  const bool cut = at.kind == Placement::Kind::shard && at.dim == args.inputs[0].rank() - 1;
+  return at.kind == Placement::Kind::partial || cut ? Placement::replicate() : at;
+}
+
 }  // namespace floe

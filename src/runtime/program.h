@@ -53,6 +53,7 @@ struct ProgramEntry {
   std::vector<NamedSlot> inputs;
   std::vector<NamedSlot> outputs;
   std::vector<NamedSlot> states;       // as read
+  std::vector<std::string> updated;    // states that the entry changes
   std::vector<std::string> fallbacks;  // ops that had no kernel and were run through their meaning
 };
 

@@ -31,6 +31,7 @@ void match(const Dims& dims, const View& view, std::string_view name, Binding* b
 
 // An entry with sizes: kernels bound, views made. Pointers are set by refresh() and, for feeds, at every run.
 struct Session::Bound {
+  const ProgramEntry* entry = nullptr;
   std::vector<int64_t> key;
   Binding binding;
   MemoryPlan plan;
@@ -40,6 +41,8 @@ struct Session::Bound {
     BoundKernel kernel;
     std::unique_ptr<Attrs> attrs;  // some kernels keep a reference
     std::vector<View> inputs, outputs;
+    std::string packed_key;  // into Session::packed_; empty: none
+    const void* packed = nullptr;
   };
   std::vector<Step> steps;
   struct FeedPatch {
@@ -57,6 +60,8 @@ struct Session::EntryState {
   const ProgramEntry* entry;
   std::vector<std::string> symbols;
   std::list<Bound> bound;  // most recently used first
+  // What the front of the list was asked with: the same again needs no look at names or states.
+  std::vector<int64_t> last_question;
   std::vector<double> seconds;
   std::vector<int64_t> calls;
 };
@@ -69,6 +74,7 @@ Session::Session(std::shared_ptr<const Program> program, const KernelTable& kern
       state_(state),
       max_bindings_(max_bindings) {
   for (const ProgramEntry& entry : program_->entries) {
+    changed_states_.insert(changed_states_.end(), entry.updated.begin(), entry.updated.end());
     auto state_of_entry = std::make_unique<EntryState>();
     state_of_entry->entry = &entry;
     for (const auto& [name, info] : entry.symbols.all()) state_of_entry->symbols.push_back(name);
@@ -82,6 +88,15 @@ Session::~Session() = default;
 
 Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> feeds, const Binding& extra) {
   const ProgramEntry& entry = *entry_state.entry;
+  std::vector<int64_t> question = {static_cast<int64_t>(state_.generation())};
+  for (const Feed& feed : feeds) {
+    question.push_back(static_cast<int64_t>(feed.value.dtype));
+    question.insert(question.end(), feed.value.dims.begin(), feed.value.dims.begin() + feed.value.rank);
+    // The name tells inputs apart that come in another order.
+    question.push_back(static_cast<int64_t>(std::hash<std::string_view>{}(feed.name)));
+  }
+  for (const auto& [name, value] : extra) question.push_back(value);
+  if (!entry_state.bound.empty() && question == entry_state.last_question) return entry_state.bound.front();
   Binding binding = extra;
   for (const NamedSlot& input : entry.inputs) {
     const auto feed =
@@ -110,6 +125,7 @@ Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> fee
   for (auto at = entry_state.bound.begin(); at != entry_state.bound.end(); ++at) {
     if (at->key != key) continue;
     entry_state.bound.splice(entry_state.bound.begin(), entry_state.bound, at);
+    entry_state.last_question = std::move(question);
     return entry_state.bound.front();
   }
 
@@ -117,8 +133,11 @@ Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> fee
   const auto check_shape = [&](const SlotSpec& slot, const Shape& shape, const std::string& name) {
     for (size_t i = 0; i < slot.dims.size(); ++i) {
       if (value_of(slot.dims[i], binding) != shape[i]) {
-        fail_user("'{}' must have shape {}, got {} ({} = {})", name, text_of(slot.dims), text_of(shape),
-                  slot.dims[i].text(), value_of(slot.dims[i], binding));
+        const std::string known =
+            slot.dims[i].is_constant()
+                ? ""
+                : fmt::format(" ({} = {})", slot.dims[i].text(), value_of(slot.dims[i], binding));
+        fail_user("'{}' must have shape {}, got {}{}", name, text_of(slot.dims), text_of(shape), known);
       }
     }
   };
@@ -132,6 +151,7 @@ Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> fee
   }
 
   Bound bound;
+  bound.entry = &entry;
   bound.key = std::move(key);
   bound.binding = std::move(binding);
   bound.plan = plan_memory(entry, bound.binding);
@@ -146,6 +166,11 @@ Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> fee
       view.strides[i] = value_of(slot.strides[i], bound.binding);
     }
     return view;
+  };
+  const auto is_frozen = [&](const SlotSpec& slot) {
+    const StorageSpec& storage = entry.storages[static_cast<size_t>(slot.storage)];
+    return storage.kind == StorageSpec::Kind::state && slot.offset == Dim(0) &&
+           std::find(changed_states_.begin(), changed_states_.end(), storage.name) == changed_states_.end();
   };
   size_t workspace = 0;
   bound.steps.resize(entry.steps.size());
@@ -164,7 +189,15 @@ Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> fee
     step.attrs = std::make_unique<Attrs>(spec.attrs.bind(bound.binding));
     const Kernel& kernel = kernels_.named(program_->device, spec.kernel);
     try {
-      step.kernel = kernel.bind({*step.attrs, step.inputs, step.outputs, pool_.threads()});
+      uint32_t frozen = 0;
+      for (size_t k = 0; k < spec.inputs.size(); ++k) {
+        if (is_frozen(entry.slots[static_cast<size_t>(spec.inputs[k])])) frozen |= 1u << k;
+      }
+      step.kernel = kernel.bind({*step.attrs, step.inputs, step.outputs, pool_.threads(), frozen});
+      if (const BoundKernel::Pack& pack = step.kernel.pack; pack.input >= 0) {
+        const SlotSpec& slot = entry.slots[static_cast<size_t>(spec.inputs[static_cast<size_t>(pack.input)])];
+        step.packed_key = entry.storages[static_cast<size_t>(slot.storage)].name + "|" + pack.key;
+      }
     } catch (const Error& e) {
       throw Error(e.kind(), fmt::format("{} (step {} {}{}{})", e.what(), i, spec.op,
                                         spec.where.empty() ? "" : " in ", spec.where));
@@ -176,19 +209,14 @@ Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> fee
   bound.arena = bound.workspace_offset + workspace;
 
   entry_state.bound.push_front(std::move(bound));
+  entry_state.last_question = std::move(question);
   if (entry_state.bound.size() > max_bindings_) entry_state.bound.pop_back();
   return entry_state.bound.front();
 }
 
 // Sets every pointer that does not come with the feeds.
 void Session::refresh(Bound& bound) {
-  const EntryState* entry_state = nullptr;
-  for (const auto& candidate : entries_) {
-    for (const Bound& each : candidate->bound) {
-      if (&each == &bound) entry_state = candidate.get();
-    }
-  }
-  const ProgramEntry& entry = *entry_state->entry;
+  const ProgramEntry& entry = *bound.entry;
   bound.patches.clear();
   const auto place = [&](int slot_index, View* view) {
     const SlotSpec& slot = entry.slots[static_cast<size_t>(slot_index)];
@@ -221,6 +249,17 @@ void Session::refresh(Bound& bound) {
     for (size_t k = 0; k < spec.outputs.size(); ++k) place(spec.outputs[k], &bound.steps[i].outputs[k]);
   }
   for (size_t k = 0; k < entry.outputs.size(); ++k) place(entry.outputs[k].slot, &bound.outputs[k]);
+  for (Bound::Step& step : bound.steps) {
+    if (step.packed_key.empty()) continue;
+    Packed& packed = packed_[step.packed_key];
+    const BoundKernel::Pack& pack = step.kernel.pack;
+    if (packed.generation != state_.generation()) {
+      if (packed.data.bytes() != pack.bytes) packed.data = Tensor(DType::u8, {static_cast<int64_t>(pack.bytes)});
+      pack.make(step.inputs[static_cast<size_t>(pack.input)], packed.data.data(), pool_);
+      packed.generation = state_.generation();
+    }
+    step.packed = packed.data.data();
+  }
   bound.arena_generation = arena_generation_;
   bound.state_generation = state_.generation();
 }
@@ -251,7 +290,7 @@ const std::vector<View>& Session::run(std::string_view entry_name, std::span<con
       arena_.bytes() == 0 ? nullptr : static_cast<char*>(arena_.data()) + bound.workspace_offset;
   for (size_t i = 0; i < bound.steps.size(); ++i) {
     const Bound::Step& step = bound.steps[i];
-    const KernelRun call{step.inputs, step.outputs, workspace, &pool_};
+    const KernelRun call{step.inputs, step.outputs, workspace, &pool_, step.packed};
     if (!profile_) {
       step.kernel.run(call);
       continue;
@@ -277,8 +316,18 @@ View Session::output(std::string_view name) const {
 
 size_t Session::arena_bytes() const { return arena_.bytes(); }
 
+size_t Session::packed_bytes() const {
+  size_t total = 0;
+  for (const auto& [key, packed] : packed_) total += packed.data.bytes();
+  return total;
+}
+
 void Session::trim() {
-  for (const auto& entry : entries_) entry->bound.clear();
+  for (const auto& entry : entries_) {
+    entry->bound.clear();
+    entry->last_question.clear();
+  }
+  packed_.clear();
   arena_ = Tensor();
   ++arena_generation_;
   outputs_.clear();

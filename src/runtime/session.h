@@ -47,6 +47,7 @@ class Session {
   View output(std::string_view name) const;  // of the last run
 
   size_t arena_bytes() const;
+  size_t packed_bytes() const;  // of weights in their kernels' own forms
   // Frees the arena and every binding: what a server does between bursts.
   void trim();
 
@@ -64,6 +65,12 @@ class Session {
   ThreadPool& pool_;
   State& state_;
   size_t max_bindings_;
+  std::vector<std::string> changed_states_;  // that some entry updates
+  struct Packed {
+    Tensor data;
+    uint64_t generation = 0;  // of the state it was made from
+  };
+  std::map<std::string, Packed> packed_;
   Tensor arena_;
   uint64_t arena_generation_ = 0;
   bool profile_ = false;

@@ -20,6 +20,8 @@ class State {
   void erase(std::string_view name);
   std::vector<std::string> names() const;
   size_t bytes() const;
+  // Contents were changed from outside a session: weights packed from them are stale.
+  void touch() { ++generation_; }
   uint64_t generation() const { return generation_; }
 
  private:

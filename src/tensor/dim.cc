@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
-#include <limits>
+#include <numeric>
 
 #include "base/error.h"
 
@@ -19,15 +19,43 @@ struct Dim::Atom {
 
 namespace {
 
+// Every coefficient lies in -INT64_MAX..INT64_MAX, so that its negative does too.
+int64_t fits(bool overflow, int64_t value) {
+  if (overflow || value == INT64_MIN) fail_user("a size does not fit 64 bits");
+  return value;
+}
+
+int64_t add(int64_t a, int64_t b) {
+  int64_t sum = 0;
+  const bool overflow = __builtin_add_overflow(a, b, &sum);
+  return fits(overflow, sum);
+}
+
+int64_t multiply(int64_t a, int64_t b) {
+  int64_t product = 0;
+  const bool overflow = __builtin_mul_overflow(a, b, &product);
+  return fits(overflow, product);
+}
+
 int64_t floor_div_int(int64_t a, int64_t b) {
+  if (b == -1) return multiply(a, b);
   const int64_t q = a / b;
   return (a % b != 0 && ((a < 0) != (b < 0))) ? q - 1 : q;
 }
 
+int64_t modulo_int(int64_t a, int64_t b) {
+  if (b == -1) return 0;
+  const int64_t rest = a % b;
+  return rest != 0 && ((rest < 0) != (b < 0)) ? rest + b : rest;
+}
+
+// Products of sums grow fast; no model comes near this.
+constexpr size_t kMaxTerms = 4096;
+
 }  // namespace
 
 Dim::Dim(int64_t value) {
-  if (value != 0) terms_.push_back({{}, value});
+  if (value != 0) terms_.push_back({{}, fits(false, value)});
 }
 
 Dim Dim::symbol(std::string_view name) {
@@ -54,8 +82,9 @@ bool Dim::is_symbol(std::string_view* name) const {
 
 Dim Dim::from_terms(std::vector<Term> terms) {
   const auto less = [](const Term& x, const Term& y) {
-    return std::lexicographical_compare(x.atoms.begin(), x.atoms.end(), y.atoms.begin(), y.atoms.end(),
-                                        [](const AtomPtr& p, const AtomPtr& q) { return p->text < q->text; });
+    return std::lexicographical_compare(
+        x.atoms.begin(), x.atoms.end(), y.atoms.begin(), y.atoms.end(),
+        [](const AtomPtr& p, const AtomPtr& q) { return p->text < q->text; });
   };
   // Higher degree first reads best: "B*S + 3".
   std::sort(terms.begin(), terms.end(), [&](const Term& x, const Term& y) {
@@ -66,7 +95,7 @@ Dim Dim::from_terms(std::vector<Term> terms) {
   for (Term& term : terms) {
     if (!result.terms_.empty() && !less(result.terms_.back(), term) && !less(term, result.terms_.back()) &&
         result.terms_.back().atoms.size() == term.atoms.size()) {
-      result.terms_.back().coefficient += term.coefficient;
+      result.terms_.back().coefficient = add(result.terms_.back().coefficient, term.coefficient);
     } else {
       result.terms_.push_back(std::move(term));
     }
@@ -84,10 +113,11 @@ Dim Dim::operator+(const Dim& other) const {
 Dim Dim::operator-(const Dim& other) const { return *this + other * Dim(-1); }
 
 Dim Dim::operator*(const Dim& other) const {
+  if (terms_.size() * other.terms_.size() > kMaxTerms) fail_user("a size has more than {} terms", kMaxTerms);
   std::vector<Term> terms;
   for (const Term& x : terms_) {
     for (const Term& y : other.terms_) {
-      Term term{x.atoms, x.coefficient * y.coefficient};
+      Term term{x.atoms, multiply(x.coefficient, y.coefficient)};
       term.atoms.insert(term.atoms.end(), y.atoms.begin(), y.atoms.end());
       std::sort(term.atoms.begin(), term.atoms.end(),
                 [](const AtomPtr& p, const AtomPtr& q) { return p->text < q->text; });
@@ -101,9 +131,8 @@ bool Dim::operator==(const Dim& other) const {
   return std::equal(terms_.begin(), terms_.end(), other.terms_.begin(), other.terms_.end(),
                     [](const Term& x, const Term& y) {
                       return x.coefficient == y.coefficient &&
-                             std::equal(
-                                 x.atoms.begin(), x.atoms.end(), y.atoms.begin(), y.atoms.end(),
-                                 [](const AtomPtr& p, const AtomPtr& q) { return p->text == q->text; });
+                             std::equal(x.atoms.begin(), x.atoms.end(), y.atoms.begin(), y.atoms.end(),
+                                        [](const AtomPtr& p, const AtomPtr& q) { return p->text == q->text; });
                     });
 }
 
@@ -236,17 +265,16 @@ class DimParser {
     } else if (at_ < text_.size() && std::isdigit(static_cast<unsigned char>(text_[at_])) != 0) {
       int64_t value = 0;
       while (at_ < text_.size() && std::isdigit(static_cast<unsigned char>(text_[at_])) != 0) {
-        if (value > (INT64_MAX - 9) / 10) fail_user("size '{}' is too large", text_);
-        value = value * 10 + (text_[at_++] - '0');
+        if (__builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, text_[at_++] - '0', &value)) {
+          fail_user("size '{}' is too large", text_);
+        }
       }
       result = Dim(value);
     } else {
       const size_t start = at_;
-      while (at_ < text_.size() &&
-             (std::isalnum(static_cast<unsigned char>(text_[at_])) != 0 || text_[at_] == '_'))
+      while (at_ < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[at_])) != 0 || text_[at_] == '_'))
         ++at_;
-      if (start == at_)
-        fail_user("size '{}': a number or a name expected at '{}'", text_, text_.substr(start));
+      if (start == at_) fail_user("size '{}': a number or a name expected at '{}'", text_, text_.substr(start));
       const std::string_view name = text_.substr(start, at_ - start);
       if (take('(')) {
         const Dim a = sum();
@@ -291,7 +319,7 @@ int64_t Dim::evaluate(const Binding& binding) const {
         const int64_t a = atom->a.evaluate(binding);
         const int64_t b = atom->b.evaluate(binding);
         if (b == 0) fail_user("size {} divides by zero", text());
-        factor = atom->op == "mod" ? a - floor_div_int(a, b) * b : floor_div_int(a, b);
+        factor = atom->op == "mod" ? modulo_int(a, b) : floor_div_int(a, b);
       }
       if (__builtin_mul_overflow(value, factor, &value)) fail_user("size {} does not fit 64 bits", text());
     }
@@ -315,16 +343,32 @@ void Dim::collect_symbols(std::vector<std::string>* names) const {
 
 Dim SymbolTable::declare(std::string_view name, SymbolInfo info) {
   if (info.min > info.max || info.multiple < 1 || info.min < 0) {
-    fail_user("dim '{}': bounds {}..{} with multiple {} are impossible", name, info.min, info.max,
-              info.multiple);
+    fail_user("dim '{}': bounds {}..{} with multiple {} are impossible", name, info.min, info.max, info.multiple);
   }
   const auto [at, added] = infos_.emplace(std::string(name), info);
   if (!added && at->second != info) fail_user("dim '{}' is declared twice with other bounds", name);
   return Dim::symbol(name);
 }
 
+// A number that divides `dim` whatever the symbols are; 0 when dim is 0.
+int64_t SymbolTable::divisor(const Dim& dim) const {
+  int64_t common = 0;
+  for (const Dim::Term& term : dim.terms_) {
+    int64_t divides = term.coefficient;
+    for (const auto& atom : term.atoms) {
+      const auto found = infos_.find(atom->text);
+      if (!atom->op.empty() || found == infos_.end()) continue;
+      int64_t product = 0;  // a divisor too many is worth less than an overflow
+      if (!__builtin_mul_overflow(divides, found->second.multiple, &product)) divides = product;
+    }
+    common = std::gcd(common, divides);
+  }
+  return common;
+}
+
 SymbolTable::Range SymbolTable::range(const Dim& dim) const {
   Range total{0, 0};
+  double largest = 0;
   for (const Dim::Term& term : dim.terms_) {
     Range value{1, 1};
     for (const auto& atom : term.atoms) {
@@ -338,20 +382,31 @@ SymbolTable::Range SymbolTable::range(const Dim& dim) const {
         const Range b = range(atom->b);
         if (b.min < 1) {
           factor = {-INFINITY, INFINITY};
+        } else if (atom->op == "mod" && atom->b.is_constant() && divisor(atom->a) % atom->b.constant() == 0) {
+          factor = {0, 0};
         } else if (atom->op == "mod") {
           factor = {0, b.max - 1};
         } else {
-          factor = {std::floor(a.min / (a.min < 0 ? b.min : b.max)),
-                    std::floor(a.max / (a.max < 0 ? b.max : b.min))};
+          factor = {std::floor(a.min / (a.min < 0 ? b.min : b.max)), std::floor(a.max / (a.max < 0 ? b.max : b.min))};
         }
       }
-      const double corners[] = {value.min * factor.min, value.min * factor.max, value.max * factor.min,
-                                value.max * factor.max};
+      // An unbounded factor is still a number: zero times it is zero, not NaN.
+      const auto corner = [](double x, double y) { return x == 0 || y == 0 ? 0 : x * y; };
+      const double corners[] = {corner(value.min, factor.min), corner(value.min, factor.max),
+                                corner(value.max, factor.min), corner(value.max, factor.max)};
       value = {*std::min_element(corners, corners + 4), *std::max_element(corners, corners + 4)};
     }
     const auto c = static_cast<double>(term.coefficient);
     total.min += c >= 0 ? c * value.min : c * value.max;
     total.max += c >= 0 ? c * value.max : c * value.min;
+    for (const double bound : {value.min, value.max}) {
+      if (std::isfinite(bound)) largest = std::max(largest, std::fabs(c * bound));
+    }
+  }
+  // Past 2^53 the sums above are rounded; widened by more than their error, the range still holds every value.
+  if (largest >= 0x1p53) {
+    const double error = largest * static_cast<double>(dim.terms_.size()) * 0x1p-50;
+    total = {total.min - error, total.max + error};
   }
   return total;
 }
@@ -362,6 +417,9 @@ Known SymbolTable::equal(const Dim& a, const Dim& b) const {
   const Range r = range(difference);
   if (r.min > 0 || r.max < 0) return Known::no;
   if (r.min == 0 && r.max == 0) return Known::yes;
+  // 8*k + 4 is never 0: the constant is not a multiple of what divides the rest.
+  const Dim::Term& last = difference.terms_.back();
+  if (last.atoms.empty() && last.coefficient % divisor(difference - Dim(last.coefficient)) != 0) return Known::no;
   return Known::unknown;
 }
 
@@ -390,8 +448,7 @@ void SymbolTable::check(const Binding& binding) const {
     if (value < info.min || value > info.max) {
       fail_user("dim '{}' = {} is outside {}..{}", name, value, info.min, info.max);
     }
-    if (value % info.multiple != 0)
-      fail_user("dim '{}' = {} is not a multiple of {}", name, value, info.multiple);
+    if (value % info.multiple != 0) fail_user("dim '{}' = {} is not a multiple of {}", name, value, info.multiple);
   }
 }
 

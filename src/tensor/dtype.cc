@@ -61,6 +61,14 @@ uint16_t to_f16(float value) {
   return static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
 }
 
+float round_to_odd(double value) {
+  const auto nearest = static_cast<float>(value);
+  if (static_cast<double>(nearest) == value || std::isnan(value)) return nearest;
+  uint32_t bits = std::bit_cast<uint32_t>(nearest);
+  if (std::fabs(static_cast<double>(nearest)) > std::fabs(value)) --bits;  // towards zero, from infinity too
+  return std::bit_cast<float>(bits | 1u);
+}
+
 double round_to(DType type, double value) {
   switch (type) {
     case DType::f64:
@@ -68,9 +76,9 @@ double round_to(DType type, double value) {
     case DType::f32:
       return static_cast<float>(value);
     case DType::bf16:
-      return from_bf16(to_bf16(static_cast<float>(value)));
+      return from_bf16(to_bf16(round_to_odd(value)));
     case DType::f16:
-      return from_f16(to_f16(static_cast<float>(value)));
+      return from_f16(to_f16(round_to_odd(value)));
     default:
       return value;
   }

@@ -92,10 +92,10 @@ void Tensor::set(int64_t i, double value) {
       as<double>()[i] = value;
       break;
     case DType::bf16:
-      as<uint16_t>()[i] = to_bf16(static_cast<float>(value));
+      as<uint16_t>()[i] = to_bf16(round_to_odd(value));
       break;
     case DType::f16:
-      as<uint16_t>()[i] = to_f16(static_cast<float>(value));
+      as<uint16_t>()[i] = to_f16(round_to_odd(value));
       break;
     case DType::i8:
       as<int8_t>()[i] = static_cast<int8_t>(value);

@@ -105,6 +105,10 @@ inline float max(float a, float b) { return a != a ? a : (a > b ? a : b); }
 inline float min(float a, float b) { return a != a ? a : (a < b ? a : b); }
 inline float round(float x) { return __builtin_rintf(x); }  // half to even
 
+inline float sin(float x) { return __builtin_sinf(x); }
+inline float cos(float x) { return __builtin_cosf(x); }
+inline float pow(float x, float y) { return __builtin_powf(x, y); }
+
 // As in Python: the quotient is rounded down, the remainder has the divisor's sign.
 inline float floordiv(float a, float b) {
   if (b == 0.0f) return a / b;
@@ -121,6 +125,28 @@ inline float rem(float a, float b) {
   if (mod != 0.0f && ((b < 0.0f) != (mod < 0.0f))) mod = mod + b;
   return mod == 0.0f ? __builtin_copysignf(0.0f, b) : mod;
 }
+
+// Integers: INT_MIN / -1 wraps; the caller has refused b = 0.
+inline long long int_floordiv(long long a, long long b) {
+  if (b == -1) return static_cast<long long>(0 - static_cast<unsigned long long>(a));
+  const long long q = a / b;
+  return (a % b != 0 && ((a < 0) != (b < 0))) ? q - 1 : q;
+}
+inline long long int_rem(long long a, long long b) {
+  return static_cast<long long>(static_cast<unsigned long long>(a) -
+                                static_cast<unsigned long long>(int_floordiv(a, b)) * static_cast<unsigned long long>(b));
+}
+
+// Truncates; NaN gives 0, what lies outside is clamped.
+inline long long to_int(float x) {
+  if (x != x) return 0;
+  if (x >= 9.2233720368547758e18f) return 0x7FFFFFFFFFFFFFFFll;
+  if (x <= -9.2233720368547758e18f) return -0x7FFFFFFFFFFFFFFFll - 1;
+  return static_cast<long long>(x);
+}
+inline long long to_int(int x) { return x; }
+inline long long to_int(long x) { return x; }
+inline long long to_int(long long x) { return x; }
 
 }  // namespace floe::scalar
 

@@ -1,0 +1,57 @@
+#include "compile/compile.h"
+
+#include "base/error.h"
+#include "compile/plan.h"
+#include "passes/fuse.h"
+#include "passes/pass.h"
+#include "passes/simplify.h"
+
+namespace floe {
+namespace {
+
+// The pass list as a table of contents. `kernels` decides which ops must give way to their meaning.
+Pipeline pipeline(const KernelTable* kernels, DeviceKind device, std::vector<std::string>* fallbacks) {
+  Pipeline passes;
+  // Fold constants, share equal nodes, drop dead ones.
+  passes.add("simplify", simplify);
+  // An op that the device has no kernel for becomes the graph of simpler ops that it means.
+  passes.add("expand", [=](const Graph& graph) {
+    return kernels == nullptr ? graph : expand_missing(graph, *kernels, device, fallbacks);
+  });
+  // What the meanings brought may be shared and folded, too.
+  passes.add("simplify_again", simplify);
+  // Element-by-element work becomes groups, each one kernel; activations join the matrix products before them.
+  passes.add("fuse", fuse);
+  return passes;
+}
+
+}  // namespace
+
+std::shared_ptr<const Program> compile(const std::vector<Graph>& graphs, const KernelTable& kernels,
+                                       const CompileOptions& options) {
+  auto program = std::make_shared<Program>();
+  program->device = options.device;
+  for (const Graph& graph : graphs) {
+    std::vector<std::string> fallbacks;
+    PipelineOptions run;
+    run.skip = {options.skip.begin(), options.skip.end()};
+    if (options.after_pass) {
+      options.after_pass("built", graph, 0);
+      run.after = [&](std::string_view pass, const Graph& g, double seconds) {
+        options.after_pass(std::string(pass), g, seconds);
+      };
+    }
+    const Graph final_graph = pipeline(&kernels, options.device, &fallbacks).run(graph, run);
+    program->entries.push_back(plan(final_graph, kernels, options.device, program.get()));
+    program->entries.back().fallbacks = std::move(fallbacks);
+  }
+  return program;
+}
+
+std::vector<std::string> pass_names() {
+  std::vector<std::string> names;
+  for (const Pass& pass : pipeline(nullptr, DeviceKind::cpu, nullptr).passes()) names.push_back(pass.name);
+  return names;
+}
+
+}  // namespace floe

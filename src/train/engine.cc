@@ -1,0 +1,115 @@
+#include "train/engine.h"
+
+#include <cstring>
+
+#include "base/error.h"
+#include "nn/transformer.h"
+
+namespace floe {
+namespace {
+
+Tensor copy_of(const Tensor& tensor) {
+  Tensor copy(tensor.dtype(), tensor.shape());
+  if (tensor.bytes() > 0) std::memcpy(copy.data(), tensor.data(), tensor.bytes());
+  return copy;
+}
+
+Tensor scalar_i32(int64_t value) { return Tensor::from_ints({}, {static_cast<int32_t>(value)}); }
+
+}  // namespace
+
+std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config, const EngineOptions& options,
+                                                     const KernelTable& kernels,
+                                                     std::vector<std::string>* trainable) {
+  const Graph loss = training_graph(config, {options.label_smoothing, true});
+  *trainable = trainable_states(loss);
+  const Graph plain = training_graph(config, {options.label_smoothing, false});
+  std::vector<Graph> graphs = {renamed(plain, "validate"), train_step(loss, options.optimizer)};
+  if (options.accumulate) {
+    graphs.push_back(accumulate_step(loss));
+    graphs.push_back(apply_step(loss, options.optimizer));
+  }
+  return compile(graphs, kernels);
+}
+
+TrainingEngine::TrainingEngine(const ModelConfig& config, const EngineOptions& options, Weights weights,
+                               const KernelTable& kernels, ThreadPool& pool, State& state)
+    : config_(config),
+      options_(options),
+      program_(build(config, options, kernels, &trainable_)),
+      state_(state),
+      session_(program_, kernels, pool, state) {
+  for (auto& [name, tensor] : weights) state.set(name, std::move(tensor));
+  for (const std::string& name : trainable_) {
+    const Shape shape = state.get(name).shape();
+    for (const char* moment : {"adam.m.", "adam.v."}) state.set(moment + name, Tensor(DType::f32, shape));
+    if (options.optimizer.ema_decay > 0) state.set("ema." + name, copy_of(state.get(name)));
+    if (options.accumulate) state.set("grad." + name, Tensor(DType::f32, shape));
+  }
+  if (options.accumulate) state.set("grad.tokens", Tensor(DType::f32, {}));
+}
+
+std::vector<Feed> TrainingEngine::feeds(const BatchTensors& batch) const {
+  std::vector<Feed> list;
+  if (config_.has_encoder()) {
+    list.push_back({"source", view_of(batch.source)});
+    list.push_back({"source_lengths", view_of(batch.source_lengths)});
+  }
+  list.push_back({"target_in", view_of(batch.target_in)});
+  list.push_back({"target_out", view_of(batch.target_out)});
+  return list;
+}
+
+StepOutcome TrainingEngine::outcome(bool applied) const {
+  const auto value = [&](const char* name) { return static_cast<double>(session_.output(name).as<float>()[0]); };
+  StepOutcome out{value("loss"), value("nll"), value("tokens")};
+  if (applied) {
+    out.grad_norm = value("grad_norm");
+    out.skipped = value("skipped") != 0;
+  }
+  return out;
+}
+
+StepOutcome TrainingEngine::update(std::span<const BatchTensors> micro_batches, float learning_rate, int64_t update,
+                                   uint32_t seed) {
+  FLOE_CHECK(micro_batches.size() == 1 || options_.accumulate, "{} micro-batches without accumulation",
+             micro_batches.size());
+  const Tensor lr = Tensor::scalar(learning_rate);
+  const Tensor step = scalar_i32(update);
+  const Tensor seed_value = scalar_i32(static_cast<int32_t>(seed));
+  const auto batch_feeds = [&](const BatchTensors& batch) {
+    std::vector<Feed> list = feeds(batch);
+    if (config_.has_dropout()) {
+      list.push_back({"seed", view_of(seed_value)});
+      list.push_back({"ordinals", view_of(batch.ordinals)});
+    }
+    return list;
+  };
+  if (micro_batches.size() == 1) {
+    std::vector<Feed> list = batch_feeds(micro_batches[0]);
+    list.push_back({"lr", view_of(lr)});
+    list.push_back({"step", view_of(step)});
+    session_.run("train", list);
+    return outcome(true);
+  }
+  StepOutcome sum;
+  for (const BatchTensors& batch : micro_batches) {
+    session_.run("accumulate", batch_feeds(batch));
+    const StepOutcome part = outcome(false);
+    sum.loss += part.loss;
+    sum.nll += part.nll;
+    sum.tokens += part.tokens;
+  }
+  const std::vector<Feed> list = {{"lr", view_of(lr)}, {"step", view_of(step)}};
+  session_.run("apply", list);
+  sum.grad_norm = static_cast<double>(session_.output("grad_norm").as<float>()[0]);
+  sum.skipped = session_.output("skipped").as<float>()[0] != 0;
+  return sum;
+}
+
+StepOutcome TrainingEngine::validate(const BatchTensors& batch) {
+  session_.run("validate", feeds(batch));
+  return outcome(false);
+}
+
+}  // namespace floe

@@ -1,0 +1,70 @@
+// The training step of a model: the compiled graphs, the states they need, and one call for an update.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "compile/compile.h"
+#include "device/cpu/thread_pool.h"
+#include "nn/config.h"
+#include "nn/weights.h"
+#include "passes/optimizer.h"
+#include "runtime/session.h"
+#include "runtime/state.h"
+
+namespace floe {
+
+// A padded batch: i32, source [B, S], source_lengths [B], target_in and target_out [B, T], ordinals [B] (the
+// sentence's number in the update's global batch, which dropout masks are keyed by).
+struct BatchTensors {
+  Tensor source, source_lengths, target_in, target_out, ordinals;
+};
+
+struct EngineOptions {
+  double label_smoothing = 0.1;
+  OptimizerOptions optimizer;
+  bool accumulate = false;  // updates of several micro-batches; needs gradient states
+};
+
+struct StepOutcome {
+  double loss = 0;       // smoothed, summed over target tokens
+  double nll = 0;        // plain, summed
+  double tokens = 0;     // target tokens
+  double grad_norm = 0;  // of the mean gradient, before clipping
+  bool skipped = false;  // the norm was not finite: nothing changed
+};
+
+class TrainingEngine {
+ public:
+  // Moves `weights` into `state` and adds what the optimizer needs, zeroed (averaged weights begin as copies).
+  // Kernels, pool and state must outlive the engine.
+  TrainingEngine(const ModelConfig& config, const EngineOptions& options, Weights weights, const KernelTable& kernels,
+                 ThreadPool& pool, State& state);
+
+  // One update. `seed` keys this update's dropout masks; `update` counts from 1. With several micro-batches the
+  // result is that of one large batch. Throws bug when there are several and options.accumulate is off.
+  StepOutcome update(std::span<const BatchTensors> micro_batches, float learning_rate, int64_t update, uint32_t seed);
+
+  // Sums over one batch without dropout.
+  StepOutcome validate(const BatchTensors& batch);
+
+  const std::vector<std::string>& trainable() const { return trainable_; }
+  const Program& program() const { return *program_; }
+  Session& session() { return session_; }
+
+ private:
+  static std::shared_ptr<const Program> build(const ModelConfig& config, const EngineOptions& options,
+                                              const KernelTable& kernels, std::vector<std::string>* trainable);
+  std::vector<Feed> feeds(const BatchTensors& batch) const;
+  StepOutcome outcome(bool applied) const;
+
+  ModelConfig config_;
+  EngineOptions options_;
+  std::vector<std::string> trainable_;
+  std::shared_ptr<const Program> program_;
+  State& state_;
+  Session session_;
+};
+
+}  // namespace floe

@@ -1,0 +1,164 @@
+#include "train/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "testing/op_case.h"
+#include "testing/program_case.h"
+
+namespace floe {
+namespace {
+
+ModelConfig tiny() {
+  ModelConfig config;
+  config.d_model = 16;
+  config.d_ff = 32;
+  config.heads = config.kv_heads = 2;
+  config.encoder_layers = config.decoder_layers = 2;
+  config.source_vocabulary = config.target_vocabulary = 23;
+  config.max_positions = 16;
+  config.pad_id = 0;
+  config.start_id = 2;
+  config.eos_id = 3;
+  return config;
+}
+
+// Sentences of random ids; the target is the source read backwards.
+BatchTensors reversed_batch(int64_t rows, int64_t length, uint64_t seed, int64_t first_ordinal = 0) {
+  BatchTensors batch;
+  batch.source = random_tensor(DType::i32, {rows, length}, seed, 19);
+  batch.source_lengths = Tensor(DType::i32, {rows});
+  batch.target_in = Tensor(DType::i32, {rows, length + 1});
+  batch.target_out = Tensor(DType::i32, {rows, length + 1});
+  batch.ordinals = Tensor(DType::i32, {rows});
+  for (int64_t r = 0; r < rows; ++r) {
+    // Row 0 is short: padding is part of every case.
+    const int64_t n = r == 0 ? length - 2 : length;
+    batch.source_lengths.set(r, static_cast<double>(n));
+    batch.ordinals.set(r, static_cast<double>(first_ordinal + r));
+    for (int64_t i = 0; i < length; ++i) {
+      batch.source.set(r * length + i, i < n ? batch.source.at(r * length + i) + 4 : 0);
+    }
+    for (int64_t i = 0; i <= length; ++i) {
+      const auto token = [&](int64_t k) { return k < n ? batch.source.at(r * length + n - 1 - k) : (k == n ? 3.0 : 0.0); };
+      batch.target_out.set(r * (length + 1) + i, token(i));
+      batch.target_in.set(r * (length + 1) + i, i == 0 ? 2.0 : token(i - 1) == 3.0 ? 0.0 : token(i - 1));
+    }
+  }
+  return batch;
+}
+
+struct Fixture {
+  ThreadPool pool;
+  State state;
+  TrainingEngine engine;
+  explicit Fixture(const ModelConfig& config, const EngineOptions& options, int threads = 2)
+      : pool(threads), engine(config, options, initial_weights(config, 7), cpu_kernels(), pool, state) {}
+};
+
+TEST(TrainingEngine, LearnsToReverse) {
+  ModelConfig config = tiny();
+  config.residual_dropout = 0.0;
+  Fixture f(config, {});
+  double first = 0;
+  double last = 0;
+  for (int update = 1; update <= 150; ++update) {
+    const BatchTensors batch = reversed_batch(32, 5, static_cast<uint64_t>(update));
+    const StepOutcome out = f.engine.update({&batch, 1}, 3e-3F, update, 1);
+    EXPECT_FALSE(out.skipped);
+    EXPECT_EQ(out.tokens, 31 * 6 + 4);
+    if (update == 1) first = out.nll / out.tokens;
+    last = out.nll / out.tokens;
+  }
+  EXPECT_NEAR(first, std::log(23.0), 1.0);  // an untrained model knows nothing
+  EXPECT_LT(last, 0.75 * first);
+}
+
+TEST(TrainingEngine, UsesNoMeaningAsAFallback) {
+  Fixture f(tiny(), {});
+  for (const ProgramEntry& entry : f.engine.program().entries) EXPECT_TRUE(entry.fallbacks.empty()) << entry.name;
+}
+
+TEST(TrainingEngine, MicroBatchesEqualOneLargeBatch) {
+  EngineOptions options;
+  options.accumulate = true;
+  options.optimizer.clip_norm = 1;
+  Fixture one(tiny(), options), several(tiny(), options);
+  const BatchTensors whole = reversed_batch(12, 6, 5);
+  std::vector<BatchTensors> parts;
+  for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 5}, {5, 6}, {6, 12}}) {
+    const auto rows = [&](const Tensor& tensor) {
+      Shape shape = tensor.shape();
+      const int64_t width = tensor.size() / shape[0];
+      shape[0] = end - begin;
+      Tensor part(tensor.dtype(), shape);
+      for (int64_t i = 0; i < part.size(); ++i) part.set(i, tensor.at(begin * width + i));
+      return part;
+    };
+    parts.push_back({rows(whole.source), rows(whole.source_lengths), rows(whole.target_in), rows(whole.target_out),
+                     rows(whole.ordinals)});
+  }
+  for (int update = 1; update <= 3; ++update) {
+    const StepOutcome a = one.engine.update({&whole, 1}, 1e-3F, update, 40 + static_cast<uint32_t>(update));
+    const StepOutcome b = several.engine.update(parts, 1e-3F, update, 40 + static_cast<uint32_t>(update));
+    EXPECT_EQ(a.tokens, b.tokens);
+    // Equal up to the order of sums in f32, with the masks of dropout equal bit for bit.
+    EXPECT_NEAR(a.loss, b.loss, 1e-6 * a.loss * update);
+    EXPECT_NEAR(a.grad_norm, b.grad_norm, 1e-5 * a.grad_norm * update);
+  }
+}
+
+TEST(TrainingEngine, GivesTheSameBitsOnEveryRunAndAnyThreads) {
+  Fixture one(tiny(), {}, 1), three(tiny(), {}, 3);
+  for (int update = 1; update <= 4; ++update) {
+    const BatchTensors batch = reversed_batch(9, 7, static_cast<uint64_t>(update));
+    const StepOutcome a = one.engine.update({&batch, 1}, 1e-3F, update, 3);
+    const StepOutcome b = three.engine.update({&batch, 1}, 1e-3F, update, 3);
+    EXPECT_EQ(a.loss, b.loss);
+    EXPECT_EQ(a.grad_norm, b.grad_norm);
+  }
+  for (const std::string& name : one.state.names()) {
+    const Tensor& a = one.state.get(name);
+    const Tensor& b = three.state.get(name);
+    ASSERT_EQ(std::memcmp(a.data(), b.data(), a.bytes()), 0) << name;
+  }
+}
+
+TEST(TrainingEngine, SkipsAStepThatIsNotFinite) {
+  EngineOptions options;
+  options.optimizer.clip_norm = 1;
+  Fixture f(tiny(), options);
+  const BatchTensors batch = reversed_batch(4, 6, 1);
+  f.engine.update({&batch, 1}, 1e-3F, 1, 1);
+  const float kept = f.state.get("encoder.0.feed_forward.up.weight").as<float>()[3];
+  f.state.get("encoder.0.feed_forward.up.weight").as<float>()[3] = std::numeric_limits<float>::infinity();
+  std::map<std::string, Tensor> before;
+  for (const std::string& name : f.state.names()) before[name] = copy_of(f.state.get(name));
+  const StepOutcome out = f.engine.update({&batch, 1}, 1e-3F, 2, 2);
+  EXPECT_TRUE(out.skipped);
+  for (const auto& [name, tensor] : before) {
+    ASSERT_EQ(std::memcmp(tensor.data(), f.state.get(name).data(), tensor.bytes()), 0) << name;
+  }
+  f.state.get("encoder.0.feed_forward.up.weight").as<float>()[3] = kept;
+  EXPECT_FALSE(f.engine.update({&batch, 1}, 1e-3F, 2, 2).skipped);
+}
+
+TEST(TrainingEngine, AveragedWeightsFollow) {
+  EngineOptions options;
+  options.optimizer.ema_decay = 0.9;
+  Fixture f(tiny(), options);
+  const std::string name = "decoder.1.feed_forward.down.weight";
+  double want = f.state.get(name).at(5);
+  for (int update = 1; update <= 5; ++update) {
+    const BatchTensors batch = reversed_batch(4, 6, static_cast<uint64_t>(update));
+    f.engine.update({&batch, 1}, 1e-2F, update, 1);
+    want = 0.9 * want + 0.1 * f.state.get(name).at(5);
+  }
+  EXPECT_NEAR(f.state.get("ema." + name).at(5), want, 1e-6);
+}
+
+}  // namespace
+}  // namespace floe

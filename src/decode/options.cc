@@ -26,11 +26,11 @@ double LengthPenalty::score(double log_prob, int64_t length) const {
   return log_prob / std::pow(kind == Kind::power ? n : (5 + n) / 6, alpha);
 }
 
-int64_t DecodeOptions::max_ended() const {
+int64_t SearchOptions::max_ended() const {
   return static_cast<int64_t>(std::llround(static_cast<double>(beam) * patience));
 }
 
-void DecodeOptions::validate(int64_t vocabulary) const {
+void SearchOptions::validate(int64_t vocabulary) const {
   at_least("beam", static_cast<double>(beam), 1);
   at_least("n_best", static_cast<double>(n_best), 1);
   if (!(patience > 0) || !std::isfinite(patience)) fail_user("patience must be above 0, got {}", patience);
@@ -65,7 +65,7 @@ void DecodeOptions::validate(int64_t vocabulary) const {
   }
 }
 
-LengthLimits limits_for(const DecodeOptions& options, int64_t source_length, int64_t capacity) {
+LengthLimits limits_for(const SearchOptions& options, int64_t source_length, int64_t capacity) {
   const auto times = [&](double ratio) {
     return static_cast<int64_t>(std::ceil(ratio * static_cast<double>(source_length)));
   };

@@ -16,14 +16,14 @@ struct LengthPenalty {
   double score(double log_prob, int64_t length) const;
 };
 
-struct DrawOptions {
+struct SamplingOptions {
   double temperature = 1;  // 0: the most probable token
   int64_t top_k = 0;       // 0: all
   double top_p = 1;
   uint32_t seed = 0;
 };
 
-struct DecodeOptions {
+struct SearchOptions {
   int64_t beam = 4;  // 1: greedy
   int64_t n_best = 1;
   double patience = 1;  // a search ends with beam * patience ended hypotheses (Kasai et al., "Beam decoding with
@@ -46,7 +46,7 @@ struct DecodeOptions {
   int64_t loop_times = 4;
 
   bool sampling = false;  // n_best draws instead of a beam
-  DrawOptions sample;
+  SamplingOptions sample;
 
   // n_best different tokens at the first free position, best first, each continued by its own search.
   bool alternatives = false;
@@ -63,6 +63,6 @@ struct LengthLimits {
   int64_t max = 1;
 };
 // `capacity` is the longest target that the model takes.
-LengthLimits limits_for(const DecodeOptions& options, int64_t source_length, int64_t capacity);
+LengthLimits limits_for(const SearchOptions& options, int64_t source_length, int64_t capacity);
 
 }  // namespace floe

@@ -15,8 +15,8 @@
 namespace floe {
 namespace {
 
-std::string refusal(const std::function<void(DecodeOptions&)>& change) {
-  DecodeOptions options;
+std::string refusal(const std::function<void(SearchOptions&)>& change) {
+  SearchOptions options;
   options.ends = {2};
   change(options);
   try {
@@ -28,44 +28,44 @@ std::string refusal(const std::function<void(DecodeOptions&)>& change) {
   return "";
 }
 
-TEST(DecodeOptions, DefaultsWithAnEndTokenAreValid) {
-  EXPECT_EQ(refusal([](DecodeOptions&) {}), "");
+TEST(SearchOptions, DefaultsWithAnEndTokenAreValid) {
+  EXPECT_EQ(refusal([](SearchOptions&) {}), "");
 }
 
-TEST(DecodeOptions, EveryRefusalNamesItsOption) {
+TEST(SearchOptions, EveryRefusalNamesItsOption) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  const std::vector<std::pair<std::function<void(DecodeOptions&)>, std::string>> cases{
-      {[](DecodeOptions& o) { o.beam = 0; }, "beam must be at least 1, got 0"},
-      {[](DecodeOptions& o) { o.n_best = 0; }, "n_best must be at least 1, got 0"},
-      {[](DecodeOptions& o) { o.patience = 0; }, "patience must be above 0, got 0"},
-      {[](DecodeOptions& o) { o.n_best = 5; }, "n_best is 5, but a beam of 4 with patience 1 ends with 4 hypotheses"},
-      {[](DecodeOptions& o) { o.sampling = o.alternatives = true; },
+  const std::vector<std::pair<std::function<void(SearchOptions&)>, std::string>> cases{
+      {[](SearchOptions& o) { o.beam = 0; }, "beam must be at least 1, got 0"},
+      {[](SearchOptions& o) { o.n_best = 0; }, "n_best must be at least 1, got 0"},
+      {[](SearchOptions& o) { o.patience = 0; }, "patience must be above 0, got 0"},
+      {[](SearchOptions& o) { o.n_best = 5; }, "n_best is 5, but a beam of 4 with patience 1 ends with 4 hypotheses"},
+      {[](SearchOptions& o) { o.sampling = o.alternatives = true; },
        "alternatives are found by a beam: sampling must be off"},
-      {[=](DecodeOptions& o) { o.length_penalty.alpha = nan; }, "the length penalty must be a finite number"},
-      {[](DecodeOptions& o) { o.min_length = -1; }, "min_length must be at least 0, got -1"},
-      {[](DecodeOptions& o) { o.max_length = 0; }, "max_length must be at least 1, got 0"},
-      {[](DecodeOptions& o) { o.min_length = 300; }, "min_length 300 is above max_length 256"},
-      {[=](DecodeOptions& o) { o.min_length_ratio = nan; }, "min_length_ratio must be at least 0, got nan"},
-      {[](DecodeOptions& o) { o.max_length_ratio = -1; }, "max_length_ratio must be at least 0, got -1"},
-      {[](DecodeOptions& o) { o.max_length_extra = -1; }, "max_length_extra must be at least 0, got -1"},
-      {[](DecodeOptions& o) { o.repetition_penalty = 0; }, "repetition_penalty must be above 0, got 0"},
-      {[](DecodeOptions& o) { o.no_repeat_ngram = -2; }, "no_repeat_ngram must be at least 0, got -2"},
-      {[](DecodeOptions& o) { o.loop_ngram = -1; }, "loop_ngram must be at least 0, got -1"},
-      {[](DecodeOptions& o) { o.loop_times = 1; }, "loop_times must be at least 2, got 1"},
-      {[](DecodeOptions& o) { o.ends.clear(); }, "a search needs at least one end token"},
-      {[](DecodeOptions& o) { o.ends = {10}; }, "end token 10 is outside 0..9"},
-      {[](DecodeOptions& o) { o.suppressed = {-1}; }, "suppressed token -1 is outside 0..9"},
-      {[](DecodeOptions& o) { o.sample.temperature = -1; }, "temperature must be at least 0, got -1"},
-      {[](DecodeOptions& o) { o.sample.top_k = -1; }, "top_k must be at least 0, got -1"},
-      {[](DecodeOptions& o) { o.sample.top_p = 0; }, "top_p must be above 0 and at most 1, got 0"},
-      {[](DecodeOptions& o) { o.min_alternative_probability = 2; },
+      {[=](SearchOptions& o) { o.length_penalty.alpha = nan; }, "the length penalty must be a finite number"},
+      {[](SearchOptions& o) { o.min_length = -1; }, "min_length must be at least 0, got -1"},
+      {[](SearchOptions& o) { o.max_length = 0; }, "max_length must be at least 1, got 0"},
+      {[](SearchOptions& o) { o.min_length = 300; }, "min_length 300 is above max_length 256"},
+      {[=](SearchOptions& o) { o.min_length_ratio = nan; }, "min_length_ratio must be at least 0, got nan"},
+      {[](SearchOptions& o) { o.max_length_ratio = -1; }, "max_length_ratio must be at least 0, got -1"},
+      {[](SearchOptions& o) { o.max_length_extra = -1; }, "max_length_extra must be at least 0, got -1"},
+      {[](SearchOptions& o) { o.repetition_penalty = 0; }, "repetition_penalty must be above 0, got 0"},
+      {[](SearchOptions& o) { o.no_repeat_ngram = -2; }, "no_repeat_ngram must be at least 0, got -2"},
+      {[](SearchOptions& o) { o.loop_ngram = -1; }, "loop_ngram must be at least 0, got -1"},
+      {[](SearchOptions& o) { o.loop_times = 1; }, "loop_times must be at least 2, got 1"},
+      {[](SearchOptions& o) { o.ends.clear(); }, "a search needs at least one end token"},
+      {[](SearchOptions& o) { o.ends = {10}; }, "end token 10 is outside 0..9"},
+      {[](SearchOptions& o) { o.suppressed = {-1}; }, "suppressed token -1 is outside 0..9"},
+      {[](SearchOptions& o) { o.sample.temperature = -1; }, "temperature must be at least 0, got -1"},
+      {[](SearchOptions& o) { o.sample.top_k = -1; }, "top_k must be at least 0, got -1"},
+      {[](SearchOptions& o) { o.sample.top_p = 0; }, "top_p must be above 0 and at most 1, got 0"},
+      {[](SearchOptions& o) { o.min_alternative_probability = 2; },
        "min_alternative_probability must be in 0..1, got 2"}};
   for (const auto& [change, message] : cases) EXPECT_EQ(refusal(change), message);
 }
 
-TEST(DecodeOptions, SamplesAndAlternativesMayOutnumberTheBeam) {
-  EXPECT_EQ(refusal([](DecodeOptions& o) { o.sampling = true, o.n_best = 50; }), "");
-  EXPECT_EQ(refusal([](DecodeOptions& o) { o.alternatives = true, o.n_best = 50; }), "");
+TEST(SearchOptions, SamplesAndAlternativesMayOutnumberTheBeam) {
+  EXPECT_EQ(refusal([](SearchOptions& o) { o.sampling = true, o.n_best = 50; }), "");
+  EXPECT_EQ(refusal([](SearchOptions& o) { o.alternatives = true, o.n_best = 50; }), "");
 }
 
 TEST(LengthPenalty, CountsAsItsPapersSay) {
@@ -76,7 +76,7 @@ TEST(LengthPenalty, CountsAsItsPapersSay) {
 }
 
 TEST(LengthLimits, ComeFromTheSourceTheOptionsAndTheModel) {
-  DecodeOptions options;
+  SearchOptions options;
   EXPECT_EQ(limits_for(options, 5, 1000).max, 25);  // 3 * 5 + 10
   EXPECT_EQ(limits_for(options, 500, 1000).max, 256);
   EXPECT_EQ(limits_for(options, 500, 64).max, 64);
@@ -89,7 +89,7 @@ TEST(LengthLimits, ComeFromTheSourceTheOptionsAndTheModel) {
 }
 
 TEST(LengthLimits, AMinimumInTokensBeatsARelativeMaximum) {
-  DecodeOptions options;
+  SearchOptions options;
   options.min_length = 40;
   EXPECT_EQ(limits_for(options, 2, 1000).max, 40);
 }

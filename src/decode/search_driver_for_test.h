@@ -18,7 +18,7 @@ namespace floe {
 using Script = std::function<std::vector<float>(const std::vector<int32_t>& tokens)>;
 
 inline Graph driver_graph(int64_t beam_in, int64_t beam, int64_t vocabulary, int64_t history,
-                          const DecodeOptions& options) {
+                          const SearchOptions& options) {
   Graph graph(all_ops(), "search");
   Builder b(graph);
   const auto ints = [&](const char* name, Dims dims) { return b.input(name, {DType::i32, std::move(dims)}); };
@@ -52,7 +52,7 @@ inline Graph driver_graph(int64_t beam_in, int64_t beam, int64_t vocabulary, int
 }
 
 // Gives the best `take` hypotheses.
-inline std::vector<Hypothesis> run_search(const DecodeOptions& options, LengthLimits limits,
+inline std::vector<Hypothesis> run_search(const SearchOptions& options, LengthLimits limits,
                                           const std::vector<int32_t>& prefix, int64_t vocabulary,
                                           const Script& script, int64_t take) {
   SentenceSearch search(options, limits, prefix);

@@ -13,7 +13,7 @@ constexpr int32_t kDead = -2;
 
 }  // namespace
 
-SentenceSearch::SentenceSearch(const DecodeOptions& options, LengthLimits limits, std::vector<int32_t> prefix)
+SentenceSearch::SentenceSearch(const SearchOptions& options, LengthLimits limits, std::vector<int32_t> prefix)
     : options_(options), limits_(limits), prefix_(std::move(prefix)) {}
 
 int32_t SentenceSearch::forced() const {

@@ -30,7 +30,7 @@ struct SearchStep {
 class SentenceSearch {
  public:
   // The options stay the caller's. A prefix that is longer than the limit is cut there.
-  SentenceSearch(const DecodeOptions& options, LengthLimits limits, std::vector<int32_t> prefix);
+  SentenceSearch(const SearchOptions& options, LengthLimits limits, std::vector<int32_t> prefix);
 
   // Before a step:
   int64_t position() const { return position_; }  // how many target tokens each path has
@@ -56,7 +56,7 @@ class SentenceSearch {
   std::vector<int32_t> path(int32_t node) const;
   bool cut_loop();
 
-  const DecodeOptions& options_;
+  const SearchOptions& options_;
   LengthLimits limits_;
   std::vector<int32_t> prefix_;
   int64_t position_ = 0;

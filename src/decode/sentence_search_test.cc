@@ -81,8 +81,8 @@ std::vector<Scored> best_of_all(const Script& script, LengthLimits limits, const
   return all;
 }
 
-DecodeOptions options_with(int64_t beam, double alpha = 1) {
-  DecodeOptions options;
+SearchOptions options_with(int64_t beam, double alpha = 1) {
+  SearchOptions options;
   options.beam = beam;
   options.ends = {kEnd};
   options.length_penalty.alpha = alpha;
@@ -93,7 +93,7 @@ TEST(SentenceSearch, AFullBeamFindsWhatEnumerationFinds) {
   for (uint32_t seed = 0; seed < 12; ++seed) {
     for (const double alpha : {0.5, 1.0, 1.7}) {
       for (const LengthLimits limits : {LengthLimits{1, 3}, LengthLimits{0, 3}, LengthLimits{2, 4}}) {
-        DecodeOptions options = options_with(81, alpha);  // 3^4 paths at most
+        SearchOptions options = options_with(81, alpha);  // 3^4 paths at most
         options.patience = 100;                           // nothing stops before the length limit
         const Script script = random_model(seed);
         const auto want = best_of_all(script, limits, options.length_penalty);
@@ -153,7 +153,7 @@ TEST(SentenceSearch, ASmallBeamIsTheTextbooks) {
   for (uint32_t seed = 0; seed < 40; ++seed) {
     for (const int64_t beam : {1, 2, 3, 5}) {
       for (const double patience : {1.0, 2.0}) {
-        DecodeOptions options = options_with(beam);
+        SearchOptions options = options_with(beam);
         options.patience = patience;
         const LengthLimits limits{1, 7};
         const Script script = random_model(seed, 6);
@@ -222,7 +222,7 @@ TEST(SentenceSearch, AfterAPrefixTheEndMustBeTheBestCandidate) {
   const Script second = [](const Tokens& tokens) {
     return tokens.size() == 1 ? std::vector<float>{4, 5, 1, 0} : std::vector<float>{9, 0, 0, 0};
   };
-  DecodeOptions options = options_with(2, 0);
+  SearchOptions options = options_with(2, 0);
   options.n_best = 2;
   for (const Hypothesis& h : run_search(options, {1, 5}, {3}, kVocabulary, second, 2)) {
     EXPECT_GT(h.tokens.size(), 1u);
@@ -241,7 +241,7 @@ TEST(SentenceSearch, LengthsStayWithinTheLimits) {
 }
 
 TEST(SentenceSearch, AnyEndTokenEndsAndIsTakenOff) {
-  DecodeOptions options = options_with(2);
+  SearchOptions options = options_with(2);
   options.ends = {kEnd, 2};
   const Script likes_two = [](const Tokens& tokens) {
     return tokens.empty() ? std::vector<float>{0, 5, 1, 0} : std::vector<float>{1, 0, 5, 0};
@@ -252,7 +252,7 @@ TEST(SentenceSearch, AnyEndTokenEndsAndIsTakenOff) {
 }
 
 TEST(SentenceSearch, PatienceCollectsMoreHypotheses) {
-  DecodeOptions options = options_with(4);
+  SearchOptions options = options_with(4);
   options.patience = 2;
   options.n_best = 8;
   options.validate(9);
@@ -260,7 +260,7 @@ TEST(SentenceSearch, PatienceCollectsMoreHypotheses) {
 }
 
 TEST(SentenceSearch, ABeamWiderThanTheVocabularyWorks) {
-  DecodeOptions options = options_with(11);
+  SearchOptions options = options_with(11);
   options.n_best = 11;
   const auto got = run_search(options, {1, 8}, {}, kVocabulary, random_model(3), 11);
   EXPECT_EQ(got.size(), 11u);
@@ -275,7 +275,7 @@ TEST(SentenceSearch, ALoopIsCutAfterItsFirstRound) {
     logits[static_cast<size_t>(next)] = 8;
     return logits;
   };
-  DecodeOptions options = options_with(1);
+  SearchOptions options = options_with(1);
   EXPECT_EQ(run_search(options, {1, 40}, {}, kVocabulary, loop, 1)[0].tokens.size(), 40u);
   options.loop_ngram = 3;
   options.loop_times = 4;
@@ -283,7 +283,7 @@ TEST(SentenceSearch, ALoopIsCutAfterItsFirstRound) {
 }
 
 TEST(SentenceSearch, WhereNothingMayFollowTheHypothesisStands) {
-  DecodeOptions options = options_with(1);
+  SearchOptions options = options_with(1);
   options.no_repeat_ngram = 1;
   const Script script = [](const Tokens&) { return std::vector<float>{0, 3, 2, 1}; };
   const auto got = run_search(options, {9, 9}, {}, kVocabulary, script, 1);

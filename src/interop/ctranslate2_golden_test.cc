@@ -1,4 +1,5 @@
-// A trained transliteration model (CTranslate2's own test data), letter by letter: published scores and strings.
+// A trained transliteration model (CTranslate2's own test data), letter by letter: published scores and
+// strings.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -43,7 +44,8 @@ RefTensor padded(const std::vector<std::vector<int32_t>>& rows, int32_t pad) {
   for (const auto& row : rows) width = std::max(width, row.size());
   RefTensor tensor(DType::i32, {static_cast<int64_t>(rows.size()), static_cast<int64_t>(width)});
   std::fill(tensor.i.begin(), tensor.i.end(), pad);
-  for (size_t r = 0; r < rows.size(); ++r) std::copy(rows[r].begin(), rows[r].end(), tensor.i.begin() + r * width);
+  for (size_t r = 0; r < rows.size(); ++r)
+    std::copy(rows[r].begin(), rows[r].end(), tensor.i.begin() + r * width);
   return tensor;
 }
 

@@ -1,4 +1,5 @@
-// Small models against what PyTorch computed in f32 (tools/dump_pytorch.py): the loss, every gradient, ten AdamW steps.
+// Small models against what PyTorch computed in f32 (tools/dump_pytorch.py): the loss, every gradient, ten
+// AdamW steps.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -16,8 +17,9 @@ namespace floe {
 namespace {
 
 constexpr double kUlp = 0x1p-24;  // relative error of one f32 operation
-// The longest chain of dependent f32 operations in these models (two layers a stack, sums of up to 40 terms, softmax,
-// norms, forth and back) is a few hundred; the errors are of either sign, so about the root of their number adds up.
+// The longest chain of dependent f32 operations in these models (two layers a stack, sums of up to 40 terms,
+// softmax, norms, forth and back) is a few hundred; the errors are of either sign, so about the root of their
+// number adds up.
 constexpr double kChain = 128;
 constexpr OptimizerOptions kAdam{.beta1 = 0.9, .beta2 = 0.98, .epsilon = 1e-4, .weight_decay = 0.01};
 constexpr double kRate = 1e-3;
@@ -56,7 +58,8 @@ struct Dump {
 
   Dump(const std::string& name, const ModelConfig& config)
       : file(SafetensorsFile::open(std::string(FLOE_SOURCE_DIR) + "/src/nn/testdata/" + name)) {
-    for (const char* input : {"source", "source_lengths", "target_in", "target_out"}) batch[input] = get(input);
+    for (const char* input : {"source", "source_lengths", "target_in", "target_out"})
+      batch[input] = get(input);
     for (const WeightSpec& spec : weight_table(config)) {
       weights[spec.name] = spec.trainable ? get("w." + spec.name) : ref_of(initial_weight(config, spec, 0));
     }
@@ -88,7 +91,8 @@ void expect_equal_gradients(const Dump& dump, const ModelConfig& config) {
     ASSERT_EQ(got.shape, want.shape) << name;
     const double size = rms(want);
     for (size_t i = 0; i < want.f.size(); ++i) {
-      ASSERT_NEAR(got.f[i] / tokens, want.f[i], kChain * kUlp * std::max(size, std::fabs(want.f[i]))) << name << " " << i;
+      ASSERT_NEAR(got.f[i] / tokens, want.f[i], kChain * kUlp * std::max(size, std::fabs(want.f[i])))
+          << name << " " << i;
     }
   }
 }
@@ -110,7 +114,8 @@ void expect_equal_training(const Dump& dump, const ModelConfig& config) {
   for (int t = 0; t < kSteps; ++t) {
     feeds["step"].i[0] = t + 1;
     const Evaluation now = evaluate(step, feeds, states);
-    // Weights differ by more than rounding after the first step; see below. The loss has a slope of about 1 by each.
+    // Weights differ by more than rounding after the first step; see below. The loss has a slope of about 1
+    // by each.
     EXPECT_NEAR(now.outputs.at("loss").f[0] / now.outputs.at("tokens").f[0], losses.f[static_cast<size_t>(t)],
                 2 * kChain * kUlp * losses.f[static_cast<size_t>(t)])
         << "step " << t;
@@ -121,7 +126,8 @@ void expect_equal_training(const Dump& dump, const ModelConfig& config) {
     if (!spec.trainable) continue;
     const RefTensor want = dump.get("after." + spec.name);
     const RefTensor& got = states.at(spec.name);
-    // A gradient's error e moves a weight by at most lr * e / epsilon in a step; the weight itself is rounded each time.
+    // A gradient's error e moves a weight by at most lr * e / epsilon in a step; the weight itself is rounded
+    // each time.
     const double error = kChain * kUlp * rms(dump.get("g." + spec.name));
     for (size_t i = 0; i < want.f.size(); ++i) {
       ASSERT_NEAR(got.f[i], want.f[i], kSteps * (kRate * error / kAdam.epsilon + kUlp * std::fabs(want.f[i])))

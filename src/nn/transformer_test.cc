@@ -104,7 +104,8 @@ RefMap batch(const ModelConfig& config, int64_t S = 4, int64_t T = 4) {
   feeds["target_out"] = feeds["target_in"];
   for (size_t r = 0; r < 2; ++r) {
     if (config.has_encoder()) {
-      std::copy(sources[r].begin(), sources[r].end(), feeds["source"].i.begin() + static_cast<int64_t>(r) * S);
+      std::copy(sources[r].begin(), sources[r].end(),
+                feeds["source"].i.begin() + static_cast<int64_t>(r) * S);
     }
     const auto row = static_cast<int64_t>(r) * T;
     feeds["target_in"].i[static_cast<size_t>(row)] = config.start_id;
@@ -195,12 +196,13 @@ TEST_P(EveryVariant, SplittingTheBatchChangesNothing) {
   const RefMap feeds = batch(config);
   const double whole = evaluate(graph, feeds, states).outputs.at("loss").f[0];
   double parts = 0;
-  for (int64_t row = 0; row < 2; ++row) parts += evaluate(graph, row_of(feeds, row), states).outputs.at("loss").f[0];
+  for (int64_t row = 0; row < 2; ++row)
+    parts += evaluate(graph, row_of(feeds, row), states).outputs.at("loss").f[0];
   EXPECT_NEAR(parts, whole, 1e-12 * whole);
 }
 
-// The stretch of table that row r of `width` entries gets: blocks 0.. are dealt to rows in turn, so that no row's
-// blocks lie together.
+// The stretch of table that row r of `width` entries gets: blocks 0.. are dealt to rows in turn, so that no
+// row's blocks lie together.
 RefTensor dealt_table(int64_t rows, int64_t width) {
   RefTensor table(DType::i32, {rows, width});
   for (int64_t r = 0; r < rows; ++r) {
@@ -209,7 +211,8 @@ RefTensor dealt_table(int64_t rows, int64_t width) {
   return table;
 }
 
-RefMap empty_caches(const ModelConfig& config, const CacheOptions& options, int64_t self_blocks, int64_t cross_blocks) {
+RefMap empty_caches(const ModelConfig& config, const CacheOptions& options, int64_t self_blocks,
+                    int64_t cross_blocks) {
   SymbolTable symbols;
   RefMap caches;
   for (const CacheSpec& spec : cache_table(config, options, &symbols)) {
@@ -240,16 +243,20 @@ struct Decoding {
   Decoding(const ModelConfig& c, CacheOptions options) : config(c), cache(options) {
     config.residual_dropout = config.attention_dropout = config.activation_dropout = 0;
     states = tiny_states(config);
-    for (auto& [name, value] : empty_caches(config, cache, 2 * kSteps, 2 * kSteps)) states[name] = std::move(value);
+    for (auto& [name, value] : empty_caches(config, cache, 2 * kSteps, 2 * kSteps))
+      states[name] = std::move(value);
     feeds = batch(config);
-    expected = evaluate(scoring_graph(config, {.all_log_probs = true}), feeds, states).outputs.at("log_probs");
+    expected =
+        evaluate(scoring_graph(config, {.all_log_probs = true}), feeds, states).outputs.at("log_probs");
     if (config.has_encoder()) {
       RefMap source{{"source", feeds.at("source")}, {"source_lengths", feeds.at("source_lengths")}};
       source["cross_table"] = cross_table();
       apply_updates(evaluate(encode_graph(config, cache), source, states), &states);
     }
   }
-  RefTensor cross_table() const { return dealt_table(2, (kSteps + cache.cross_block - 1) / cache.cross_block); }
+  RefTensor cross_table() const {
+    return dealt_table(2, (kSteps + cache.cross_block - 1) / cache.cross_block);
+  }
   RefTensor self_table() const { return dealt_table(2, (kSteps + cache.self_block - 1) / cache.self_block); }
   RefMap step_feeds() const {
     RefMap step;
@@ -259,7 +266,9 @@ struct Decoding {
     }
     return step;
   }
-  int64_t token(int64_t row, int64_t t) const { return feeds.at("target_in").i[static_cast<size_t>(row * kSteps + t)]; }
+  int64_t token(int64_t row, int64_t t) const {
+    return feeds.at("target_in").i[static_cast<size_t>(row * kSteps + t)];
+  }
   // logits [2, V] against the expected log-probabilities at position t of row r
   void expect(const RefTensor& logits, int64_t row, int64_t t) const {
     const int64_t V = config.target_vocabulary;
@@ -309,12 +318,14 @@ TEST_P(EveryVariant, PrefixesOfDifferentLengthsFillTheCache) {
   const CacheOptions options{1, 16};
   Decoding d(config_of(variant()), options);
   RefMap prefix = d.step_feeds();
-  prefix["tokens"] = ids({2, 3}, {d.token(0, 0), d.token(0, 1), 0, d.token(1, 0), d.token(1, 1), d.token(1, 2)});
+  prefix["tokens"] =
+      ids({2, 3}, {d.token(0, 0), d.token(0, 1), 0, d.token(1, 0), d.token(1, 1), d.token(1, 2)});
   prefix["positions"] = ids({2}, {0, 0});
   prefix["lengths"] = ids({2}, {3, 3});
   prefix["last"] = ids({2}, {1, 3 + 2});
   prefix["table"] = d.self_table();
-  const Evaluation first = evaluate(step_graph(d.config, {.cache = options, .prefix = Prefix::many}), prefix, d.states);
+  const Evaluation first =
+      evaluate(step_graph(d.config, {.cache = options, .prefix = Prefix::many}), prefix, d.states);
   apply_updates(first, &d.states);
   d.expect(first.outputs.at("logits"), 0, 1);
   d.expect(first.outputs.at("logits"), 1, 2);
@@ -401,14 +412,16 @@ TEST(Scoring, AlignmentsSumToOneOverTheSource) {
   config.kv_heads = 2;
   const RefMap states = tiny_states(config);
   const auto aligned = [&](std::vector<int64_t> heads) {
-    return evaluate(scoring_graph(config, {.alignment = AlignmentOptions{1, std::move(heads)}}), batch(config, 6), states)
+    return evaluate(scoring_graph(config, {.alignment = AlignmentOptions{1, std::move(heads)}}),
+                    batch(config, 6), states)
         .outputs.at("alignment");
   };
   const RefTensor all = aligned({});
   ASSERT_EQ(all.shape, (Shape{2, 4, 6}));
   for (size_t row = 0; row < 8; ++row) {
     EXPECT_NEAR(std::accumulate(all.f.begin() + static_cast<int64_t>(row) * 6,
-                                all.f.begin() + static_cast<int64_t>(row + 1) * 6, 0.0), 1, 1e-12);
+                                all.f.begin() + static_cast<int64_t>(row + 1) * 6, 0.0),
+                1, 1e-12);
     for (size_t s = row < 4 ? 4 : 3; s < 6; ++s) EXPECT_EQ(all.f[row * 6 + s], 0);  // padding
   }
   RefTensor mean = aligned({0});

@@ -10,6 +10,7 @@
 #include "ir/builder.h"
 #include "ops/all.h"
 #include "ops/elementwise/elementwise.h"
+#include "ops/group/lower.h"
 #include "ops/reduce/reduce.h"
 #include "passes/autodiff.h"
 
@@ -67,7 +68,10 @@ struct KernelResult {
 KernelResult run_once(const OpCase& c, const std::vector<Tensor>& inputs) {
   const CaseGraph built = graph_of(c);
   const Node& node = built.graph.producer(built.results[0]);
-  KernelSignature signature{c.op, {}, {}, {}, &node.attrs};
+  // A pointwise node runs as a group of one.
+  Attrs attrs = node.attrs;
+  if (node.op->pointwise) attrs.set("tape", TapePtr(std::make_shared<Tape>(lower_node(built.graph, node))));
+  KernelSignature signature{node.op->pointwise ? "group" : c.op, {}, {}, {}, &attrs};
   for (const CaseInput& input : c.inputs) {
     signature.inputs.push_back(input.dtype);
     signature.ranks.push_back(static_cast<int>(input.shape.size()));
@@ -93,7 +97,7 @@ KernelResult run_once(const OpCase& c, const std::vector<Tensor>& inputs) {
     out_views.push_back(View(nullptr, type.dtype, shape));
     shapes.push_back(shape);
   }
-  const Attrs bound_attrs = node.attrs.bind({});
+  const Attrs bound_attrs = attrs.bind({});
   BoundKernel bound = kernel->bind({bound_attrs, in_views, out_views, c.threads});
   for (size_t k = 0; k < inputs.size(); ++k) {
     if (inputs[k].bytes() > 0) std::memcpy(in_memory[k].data(), inputs[k].data(), inputs[k].bytes());

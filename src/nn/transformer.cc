@@ -171,7 +171,8 @@ Graph encode_graph(const ModelConfig& config, const CacheOptions& options) {
   return graph;
 }
 
-StepValues build_step(Builder& b, const ModelConfig& config, const StepOptions& options, const StepGiven& given) {
+StepValues build_step(Builder& b, const ModelConfig& config, const StepOptions& options,
+                      const StepGiven& given) {
   options.cache.validate();
   ModelContext m(b, config);
   Inputs in{m};

@@ -1,4 +1,5 @@
-// Files of any length through a translator: read and written in chunks, so that memory does not grow with the file.
+// Files of any length through a translator: read and written in chunks, so that memory does not grow with the
+// file.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -31,8 +32,8 @@ struct TranslatedLine {
   const Translation& translation;
 };
 
-// Calls `sink` once for each line, in order. `chunk_done` (may be empty) is called after each chunk: a good moment to
-// flush. Throws Error{user} when one input ends before the other.
+// Calls `sink` once for each line, in order. `chunk_done` (may be empty) is called after each chunk: a good
+// moment to flush. Throws Error{user} when one input ends before the other.
 StreamReport translate_stream(Translator& translator, const StreamInput& input,
                               const std::function<void(const TranslatedLine&)>& sink,
                               const std::function<void()>& chunk_done = {}, const StreamLimits& limits = {});

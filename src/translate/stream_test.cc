@@ -49,7 +49,8 @@ TEST(Stream, GivesEveryLineInOrderWhateverTheChunks) {
   for (int i = 0; i < 400; ++i) long_line += " b";
   lines[580] = long_line;
   expected[580] = "a b b b b b b b b b b b b b b";
-  for (const StreamLimits limits : {StreamLimits{}, StreamLimits{.lines = 7}, StreamLimits{.lines = 1 << 20, .bytes = 1}}) {
+  for (const StreamLimits limits :
+       {StreamLimits{}, StreamLimits{.lines = 7}, StreamLimits{.lines = 1 << 20, .bytes = 1}}) {
     Stream stream;
     const StreamReport report = stream({lines_of(lines)}, limits);
     EXPECT_EQ(report.lines, 3000u);
@@ -68,14 +69,12 @@ TEST(Stream, HoldsAChunkAtMost) {
   FakeDecoder decoder;
   Translator translator(letter_text(), decoder, {}, [](const std::string&) {});
   int left = 1000;
-  translate_stream(
-      translator,
-      {[&](std::string& line) {
-        line = "a";
-        most = std::max(most, ++held);
-        return left-- > 0;
-      }},
-      [&](const TranslatedLine&) { --held; }, {}, {.lines = 10});
+  translate_stream(translator, {[&](std::string& line) {
+                     line = "a";
+                     most = std::max(most, ++held);
+                     return left-- > 0;
+                   }},
+                   [&](const TranslatedLine&) { --held; }, {}, {.lines = 10});
   EXPECT_LE(most, 11u);
 }
 

@@ -3,6 +3,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/search/beam_cpu.cc"
 #include "kernel/cpu/simd.h"
+// After simd.h.
 #include "kernel/cpu/math-inl.h"
 #include "kernel/cpu/top_scan-inl.h"
 //

@@ -3,9 +3,12 @@
 // (kernel/cpu/attention-inl.h).
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/attention/attention_cpu.cc"
+// clang-format off: first, since it compiles this file once for each target
+#include "kernel/cpu/simd.h"
+// clang-format on
+
 #include "kernel/cpu/attention-inl.h"
 #include "kernel/cpu/philox_patch-inl.h"
-#include "kernel/cpu/simd.h"
 #include "kernel/cpu/softmax-inl.h"
 #include "ops/attention/attention_kernel.h"
 

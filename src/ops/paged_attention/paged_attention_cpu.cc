@@ -3,11 +3,14 @@
 // for the same keys, however the cache is cut into blocks.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/paged_attention/paged_attention_cpu.cc"
+// clang-format off: first, since it compiles this file once for each target
+#include "kernel/cpu/simd.h"
+// clang-format on
+
 #include <cstring>
 
 #include "base/error.h"
 #include "kernel/cpu/attention-inl.h"
-#include "kernel/cpu/simd.h"
 #include "ops/paged_attention/paged_attention_kernel.h"
 
 HWY_BEFORE_NAMESPACE();

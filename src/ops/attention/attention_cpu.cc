@@ -50,8 +50,8 @@ void forward_task(const AttentionSpec& s, const AttentionData& data, float* out,
   lse += (b * s.heads + h) * s.queries + first;
   for (int64_t i = 0; i < count; ++i) {
     state[i] = OnlineRow();
-    for (int64_t f = 0; f < s.value_width; ++f) out[i * out_row + f] = 0;
   }
+  zero_rows(out, count, out_row, s.value_width);
   const int64_t length = data.length(s, b);
   const int64_t last = s.seen(length, first + count - 1);
   for (int64_t k0 = 0; k0 < last; k0 += kKeys) {

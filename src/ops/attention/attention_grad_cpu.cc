@@ -89,24 +89,25 @@ void grad_task(const AttentionSpec& s, const AttentionData& data, const GradOutp
   float* dq = to.dq + b * s.queries * dq_row + key_head * group * s.width;
   float* dk = to.dk + b * s.keys * dk_row + key_head * s.width;
   float* dv = to.dv + b * s.keys * dv_row + key_head * s.value_width;
-  for (int64_t j = 0; j < s.keys; ++j) {
-    for (int64_t f = 0; f < s.width; ++f) dk[j * dk_row + f] = 0;
-    for (int64_t f = 0; f < s.value_width; ++f) dv[j * dv_row + f] = 0;
-  }
-  for (int64_t i = 0; i < s.queries; ++i) {
-    for (int64_t f = 0; f < group * s.width; ++f) dq[i * dq_row + f] = 0;
-  }
   const int64_t length = data.length(s, b);
+  zero_rows(dk + length * dk_row, s.keys - length, dk_row, s.width);
+  zero_rows(dv + length * dv_row, s.keys - length, dv_row, s.value_width);
+  if (length == 0) zero_rows(dq, s.queries, dq_row, group * s.width);
   for (int64_t k0 = 0; k0 < length; k0 += kKeys) {
     const int64_t keys = HWY_MIN(kKeys, length - k0);
     const int64_t all_vectors = (keys + kLanes - 1) / kLanes;
     transpose_keys([&](int64_t j) { return k + (k0 + j) * s.k.row; }, keys, s.width, keys_t);
     transpose_keys([&](int64_t j) { return v + (k0 + j) * s.v.row; }, keys, s.value_width, values_t);
+    bool written = false;  // dk and dv of this block
     for (int64_t member = 0; member < group; ++member) {
       const int64_t h = key_head * group + member;
       for (int64_t first = 0; first < s.queries; first += kQueries) {
         const int64_t count = HWY_MIN(kQueries, s.queries - first);
-        if (s.seen(length, first + count - 1) <= k0) continue;
+        float* dq_chunk = dq + first * dq_row + member * s.width;
+        if (s.seen(length, first + count - 1) <= k0) {
+          if (k0 == 0) zero_rows(dq_chunk, count, dq_row, s.width);
+          continue;
+        }
         const float* q = data.q + b * s.q.batch + first * s.q.row + h * s.q.head;
         const float* out = data.out + (b * s.queries + first) * o_row + h * s.value_width;
         const float* dout = data.dout + (b * s.queries + first) * o_row + h * s.value_width;
@@ -117,6 +118,7 @@ void grad_task(const AttentionSpec& s, const AttentionData& data, const GradOutp
           seen[i] = HWY_MAX(int64_t{0}, HWY_MIN(kKeys, s.seen(length, first + i) - k0));
           if (seen[i] > 0) start = i;
         }
+        if (k0 == 0) zero_rows(dq_chunk, start, dq_row, s.width);
         for (int64_t i = start; i < count; i += kTileRows) {
           const int64_t rows = HWY_MIN(kTileRows, count - i);
           const int64_t most = seen[i + rows - 1];
@@ -138,8 +140,8 @@ void grad_task(const AttentionSpec& s, const AttentionData& data, const GradOutp
             grad_row({p + r * kKeys, g + r * kKeys, seen[i + r], vectors, all_vectors, s.scale, lse[i + r],
                       delta, s.dropout ? words + r * 4 * groups : nullptr, s.threshold, s.keep_factor});
           }
-          ragged_product({rows, s.width, 0, g, kKeys, 1, k + k0 * s.k.row, s.k.row,
-                          dq + (first + i) * dq_row + member * s.width, dq_row, true},
+          ragged_product({rows, s.width, 0, g, kKeys, 1, k + k0 * s.k.row, s.k.row, dq_chunk + i * dq_row,
+                          dq_row, k0 > 0},
                          seen + i);
         }
         // dv += p^T dout and dk += ds^T q, over the queries that see the first key of each run of keys.
@@ -149,13 +151,18 @@ void grad_task(const AttentionSpec& s, const AttentionData& data, const GradOutp
         for (int64_t j = 0; j < keys; j += run) {
           const int64_t rows = HWY_MIN(run, keys - j);
           while (from < count && seen[from] <= j) ++from;
-          if (from == count) break;
+          if (from == count && written) break;
           multiply({rows, s.value_width, count - from, probabilities + from * kKeys + j, 1, kKeys,
-                    dout + from * o_row, o_row, dv + (k0 + j) * dv_row, dv_row, true});
+                    dout + from * o_row, o_row, dv + (k0 + j) * dv_row, dv_row, written});
           multiply({rows, s.width, count - from, gradients + from * kKeys + j, 1, kKeys, q + from * s.q.row,
-                    s.q.row, dk + (k0 + j) * dk_row, dk_row, true});
+                    s.q.row, dk + (k0 + j) * dk_row, dk_row, written});
         }
+        written = true;
       }
+    }
+    if (!written) {
+      zero_rows(dk + k0 * dk_row, keys, dk_row, s.width);
+      zero_rows(dv + k0 * dv_row, keys, dv_row, s.value_width);
     }
   }
 }

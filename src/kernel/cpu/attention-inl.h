@@ -206,6 +206,20 @@ inline void zero_rows(float* x, int64_t rows, int64_t stride, int64_t n) {
   }
 }
 
+// Rows side by side. Rows of one head lie a power of two apart and would share a few sets of the L1 cache.
+inline void copy_rows(const float* HWY_RESTRICT from, int64_t stride, int64_t rows, int64_t n,
+                      float* HWY_RESTRICT to) {
+  const F32 d;
+  for (int64_t r = 0; r < rows; ++r, from += stride, to += n) {
+    int64_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) hn::StoreU(hn::LoadU(d, from + i), d, to + i);
+    if (i < n) {
+      const auto mask = hn::FirstN(d, static_cast<size_t>(n - i));
+      hn::BlendedStore(hn::MaskedLoad(mask, d, from + i), mask, d, to + i);
+    }
+  }
+}
+
 inline float dot(const float* x, const float* y, int64_t n) {
   const F32 d;
   auto sum = hn::Zero(d);

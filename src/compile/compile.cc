@@ -50,7 +50,8 @@ std::shared_ptr<const Program> compile(const std::vector<Graph>& graphs, const K
 
 std::vector<std::string> pass_names() {
   std::vector<std::string> names;
-  for (const Pass& pass : pipeline(nullptr, DeviceKind::cpu, nullptr).passes()) names.push_back(pass.name);
+  const Pipeline passes = pipeline(nullptr, DeviceKind::cpu, nullptr);
+  for (const Pass& pass : passes.passes()) names.push_back(pass.name);
   return names;
 }
 

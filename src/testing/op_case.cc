@@ -71,7 +71,7 @@ KernelResult run_once(const OpCase& c, const std::vector<Tensor>& inputs) {
   // A pointwise node runs as a group of one.
   Attrs attrs = node.attrs;
   if (node.op->pointwise) attrs.set("tape", TapePtr(std::make_shared<Tape>(lower_node(built.graph, node))));
-  KernelSignature signature{node.op->pointwise ? "group" : c.op, {}, {}, {}, &attrs};
+  KernelSignature signature{node.op->pointwise ? "group" : std::string_view(c.op), {}, {}, {}, &attrs};
   for (const CaseInput& input : c.inputs) {
     signature.inputs.push_back(input.dtype);
     signature.ranks.push_back(static_cast<int>(input.shape.size()));

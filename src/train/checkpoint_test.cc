@@ -214,7 +214,8 @@ TEST(Checkpoint, AKillAtAnyMomentLeavesWholeCheckpointsOnly) {
         save(run, next);  // replaced, too
       }
     }
-    ::usleep(static_cast<useconds_t>(once.count()) * (engine() % 1'000) / 200);  // up to five saves later
+    ::usleep(static_cast<useconds_t>(static_cast<uint64_t>(once.count()) * (engine() % 1'000) /
+                                     200));  // up to five saves later
     ::kill(child, SIGKILL);
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);

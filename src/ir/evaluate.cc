@@ -104,12 +104,16 @@ Evaluation evaluate(const Graph& graph, const RefMap& inputs, const RefMap& stat
     if (found == map.end()) fail_user("{} '{}' is missing", kind, name);
     return found->second;
   };
-  for (const NamedValue& input : graph.inputs()) {
-    bind_dims(graph.type(input.value).dims, given(inputs, input.name, "input").shape, input.name, &binding);
-  }
-  for (const NamedValue& state : graph.states()) {
-    bind_dims(graph.type(state.value).dims, given(states, state.name, "state").shape, state.name, &binding);
-  }
+  const auto bind = [&](const NamedValue& entry, const RefTensor& tensor) {
+    const Type& type = graph.type(entry.value);
+    if (tensor.dtype != type.dtype) {
+      fail_user("'{}' must be {}, got {}", entry.name, name_of(type.dtype), name_of(tensor.dtype));
+    }
+    bind_dims(type.dims, tensor.shape, entry.name, &binding);
+  };
+  for (const NamedValue& input : graph.inputs()) bind(input, given(inputs, input.name, "input"));
+  for (const NamedValue& state : graph.states()) bind(state, given(states, state.name, "state"));
+  graph.symbols().check(binding);
   std::vector<RefTensor> values(static_cast<size_t>(graph.value_count()));
   for (const Node& node : graph.nodes()) {
     std::vector<RefTensor> results;

@@ -147,9 +147,18 @@ class Parser {
     }
     return parts;
   }
+  // Runs `make`; its errors get the line.
+  template <class Make>
+  auto at_line(const Make& make) {
+    try {
+      return make();
+    } catch (const Error& e) {
+      error(e.what());
+    }
+  }
   Dims dims(std::string_view list) {
     Dims out;
-    for (const std::string_view part : split(list)) out.push_back(Dim::parse(part));
+    for (const std::string_view part : split(list)) out.push_back(at_line([&] { return Dim::parse(part); }));
     return out;
   }
   Type type() {
@@ -160,20 +169,30 @@ class Parser {
     return result;
   }
   DType dtype(const std::string& text) {
-    try {
-      return parse_dtype(text);
-    } catch (const Error& e) {
-      error(e.what());
-    }
+    return at_line([&] { return parse_dtype(text); });
   }
-  double number(std::string_view word) {
+  static std::string_view trim(std::string_view word) {
     while (!word.empty() && word.front() == ' ') word.remove_prefix(1);
     while (!word.empty() && word.back() == ' ') word.remove_suffix(1);
+    return word;
+  }
+  int64_t whole_number(std::string_view word) {
+    word = trim(word);
+    int64_t out = 0;
+    const auto [end, code] = std::from_chars(word.data(), word.data() + word.size(), out);
+    if (code == std::errc::result_out_of_range) error(fmt::format("'{}' does not fit 64 bits", word));
+    if (code != std::errc() || end != word.data() + word.size())
+      error(fmt::format("'{}' is not a whole number", word));
+    return out;
+  }
+  double number(std::string_view word) {
+    word = trim(word);
     if (word == "nan") return std::numeric_limits<double>::quiet_NaN();
     if (word == "inf") return std::numeric_limits<double>::infinity();
     if (word == "-inf") return -std::numeric_limits<double>::infinity();
     double out = 0;
     const auto [end, code] = std::from_chars(word.data(), word.data() + word.size(), out);
+    if (code == std::errc::result_out_of_range) error(fmt::format("'{}' does not fit a double", word));
     if (code != std::errc() || end != word.data() + word.size())
       error(fmt::format("'{}' is not a number", word));
     return out;
@@ -188,7 +207,7 @@ class Parser {
       ++at_;
       std::vector<int64_t> numbers;
       for (const std::string_view part : split(until('[', ']'))) {
-        numbers.push_back(static_cast<int64_t>(number(part)));
+        numbers.push_back(whole_number(part));
       }
       return numbers;
     }
@@ -204,11 +223,7 @@ class Parser {
       }
       const std::string_view word = text_.substr(start, at_ - start);
       if (word.find_first_of(".enf") == std::string_view::npos) {
-        int64_t whole = 0;
-        const auto [end, code] = std::from_chars(word.data(), word.data() + word.size(), whole);
-        if (code != std::errc() || end != word.data() + word.size())
-          error(fmt::format("'{}' is not a number", word));
-        return whole;
+        return whole_number(word);
       }
       return number(word);
     }
@@ -220,26 +235,41 @@ class Parser {
     return dtype(word);
   }
 
+  static bool fits(DType type, double value) {
+    switch (type) {
+      case DType::i8:
+        return value >= -128 && value <= 127;
+      case DType::u8:
+        return value >= 0 && value <= 255;
+      case DType::i32:
+        return value >= INT32_MIN && value <= INT32_MAX;
+      case DType::boolean:
+        return value == 0 || value == 1;
+      default:  // finite numbers must not become infinite
+        return !std::isfinite(value) || std::isfinite(round_to(type, value));
+    }
+  }
+
   AttrValue tensor() {
     const DType element = dtype(name());
     expect("[");
     Shape shape;
-    for (const std::string_view part : split(until('[', ']')))
-      shape.push_back(static_cast<int64_t>(number(part)));
+    for (const std::string_view part : split(until('[', ']'))) shape.push_back(whole_number(part));
     expect("{");
     const std::vector<std::string_view> parts = split(until('{', '}'));
-    if (static_cast<int64_t>(parts.size()) != count(shape)) {
+    if (static_cast<int64_t>(parts.size()) != at_line([&] { return count(shape); })) {
       error(fmt::format("{} values for shape {}", parts.size(), text_of(shape)));
     }
     auto result = std::make_shared<Tensor>(element, shape);
     for (size_t i = 0; i < parts.size(); ++i) {
+      const auto at = static_cast<int64_t>(i);
       if (element == DType::i64) {
-        std::string_view part = parts[i];
-        while (!part.empty() && part.front() == ' ') part.remove_prefix(1);
-        std::from_chars(part.data(), part.data() + part.size(), result->as<int64_t>()[i]);
-      } else {
-        result->set(static_cast<int64_t>(i), number(parts[i]));
+        result->as<int64_t>()[i] = whole_number(parts[i]);
+        continue;
       }
+      const double value = is_float(element) ? number(parts[i]) : static_cast<double>(whole_number(parts[i]));
+      if (!fits(element, value)) error(fmt::format("'{}' does not fit {}", trim(parts[i]), name_of(element)));
+      result->set(at, value);
     }
     return TensorPtr(result);
   }
@@ -262,18 +292,53 @@ class Parser {
         expect("..");
         info.max = integer();
         if (take("multiple")) info.multiple = integer();
-        graph.symbols().declare(symbol, info);
+        at_line([&] { return graph.symbols().declare(symbol, info); });
       } else if (take("update ")) {
         const std::string state = quoted();
         expect("=");
-        graph.add_update(state, value(values));
+        add_update(graph, state, value(values));
       } else if (take("return ")) {
         const std::string output = quoted();
         expect("=");
+        if (named(graph.outputs(), output)) error(fmt::format("output '{}' occurs twice", output));
         graph.add_output(output, value(values));
       } else {
         parse_node(graph, builder, &values, depth);
       }
+    }
+  }
+
+  static Value named(const std::vector<NamedValue>& list, const std::string& name) {
+    for (const NamedValue& entry : list) {
+      if (entry.name == name) return entry.value;
+    }
+    return {};
+  }
+
+  void add_update(Graph& graph, const std::string& name, Value value) {
+    const Value state = named(graph.states(), name);
+    if (!state) error(fmt::format("update of '{}', which is no state", name));
+    if (named(graph.updates(), name)) error(fmt::format("update of '{}' occurs twice", name));
+    if (!(graph.type(state) == graph.type(value))) {
+      error(fmt::format("state '{}' is {}, its update {}", name, text_of(graph.type(state)),
+                        text_of(graph.type(value))));
+    }
+    graph.add_update(name, value);
+  }
+
+  // What infer does not look at.
+  void check_node(const Graph& graph, const Node& node) {
+    for (const Type& type : node.types) {
+      std::vector<std::string> names;
+      for (const Dim& dim : type.dims) dim.collect_symbols(&names);
+      for (const std::string& name : names) {
+        if (!graph.symbols().has(name)) error(fmt::format("dim '{}' is not declared", name));
+      }
+    }
+    for (const auto* list : {&graph.inputs(), &graph.states()}) {
+      if (list->empty() || list->back().value != node.first) continue;
+      if (named(*list, list->back().name) != node.first)
+        error(fmt::format("{} '{}' occurs twice", node.op->name, list->back().name));
     }
   }
 
@@ -299,6 +364,7 @@ class Parser {
       if (!take("}")) {
         do {
           const std::string key = name();
+          if (attrs.has(key)) error(fmt::format("attribute '{}' is given twice", key));
           expect("=");
           attrs.set(key, attr());
         } while (take(","));
@@ -316,12 +382,7 @@ class Parser {
       skip_blank();
       body = std::make_shared<Graph>(parse_graph(depth + 1));
     }
-    Values got;
-    try {
-      got = builder.add_all(op, inputs, attrs, body);
-    } catch (const Error& e) {
-      error(e.what());
-    }
+    const Values got = at_line([&] { return builder.add_all(op, inputs, attrs, body); });
     if (got.size() != results.size() || got.size() != types.size()) {
       error(fmt::format("'{}' has {} results", op, got.size()));
     }
@@ -332,6 +393,7 @@ class Parser {
       }
       if (!values->emplace(results[i], got[i]).second) error(fmt::format("%{} is defined twice", results[i]));
     }
+    if (!got.empty()) check_node(graph, graph.producer(got[0]));
   }
 
   const OpTable& ops_;

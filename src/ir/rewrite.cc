@@ -83,6 +83,7 @@ Graph renamed(const Graph& graph, std::string name) {
 Values inline_graph(Builder& builder, const Graph& graph, std::span<const Value> inputs) {
   FLOE_CHECK(inputs.size() == graph.inputs().size(), "graph '{}' takes {} inputs, got {}", graph.name(),
              graph.inputs().size(), inputs.size());
+  builder.graph().symbols().merge(graph.symbols());
   Values map(static_cast<size_t>(graph.value_count()));
   size_t next = 0;
   for (const Node& node : graph.nodes()) {

@@ -37,7 +37,8 @@ Graph renamed(const Graph& graph, std::string name);
 // Copies one node onto new inputs; types are inferred again.
 Values copy_node(Builder& builder, const Node& node, std::span<const Value> inputs);
 
-// Appends what `graph` computes from values for its inputs and states; gives its outputs.
+// Appends what `graph` computes from values for its inputs; gives its outputs. Its dims are declared too, its
+// states become states of the builder's graph.
 Values inline_graph(Builder& builder, const Graph& graph, std::span<const Value> inputs);
 
 }  // namespace floe

@@ -85,6 +85,8 @@ class Verifier {
               fmt::format("output '{}' is no value", output.name));
     }
     for (const NamedValue& update : graph_.updates()) {
+      require(update.value.id >= 0 && update.value.id < graph_.value_count(),
+              fmt::format("update '{}' is no value", update.name));
       Value state;
       for (const NamedValue& entry : graph_.states()) {
         if (entry.name == update.name) state = entry.value;

@@ -12,8 +12,8 @@
 namespace floe {
 namespace {
 
-constexpr int kMaxRounds = 32;              // each round walks the graph once; real graphs settle in three
-constexpr int64_t kMaxFoldedSize = 1024;    // elements of a constant that folding reads or makes
+constexpr int kMaxRounds = 32;            // each round walks the graph once; real graphs settle in three
+constexpr int64_t kMaxFoldedSize = 1024;  // elements of a constant that folding reads or makes
 
 bool is_door(const Node& node) { return node.op->name == "input" || node.op->name == "state"; }
 
@@ -135,7 +135,8 @@ Round one_round(const Graph& graph) {
 
 std::optional<double> splat_of(const Graph& graph, Value value) {
   const Node* node = &graph.producer(value);
-  while (node->op->name == "broadcast" || node->op->name == "reshape") node = &graph.producer(node->inputs[0]);
+  while (node->op->name == "broadcast" || node->op->name == "reshape")
+    node = &graph.producer(node->inputs[0]);
   if (node->op->name != "constant") return std::nullopt;
   const Tensor& tensor = *node->attrs.tensor("value");
   if (tensor.size() == 0 || tensor.size() > kMaxFoldedSize) return std::nullopt;

@@ -129,19 +129,20 @@ Result loss_from_its_gradient(const RewriteContext& c) {
 
 std::vector<SimplifyRule> arithmetic_rules() {
   std::vector<SimplifyRule> rules = {
-      {"mul_by_one", "mul", mul_by_one},                      // x * 1 = x
-      {"div_by_one", "div", div_by_one},                      // x / 1 = x
-      {"add_of_nothing", "add", add_of_nothing},              // x + -0.0 = x; integers: x + 0 = x
-      {"sub_of_nothing", "sub", sub_of_nothing},              // x - 0 = x
-      {"neg_of_neg", "neg", neg_of_neg},                      // -(-x) = x
-      {"cast_to_same", "cast", cast_to_same},                 // f32 -> f32
-      {"cast_there_and_back", "cast", cast_there_and_back},   // bf16 -> f32 -> bf16
-      {"select_on_constant", "select", select_on_constant},   // true ? x : y = x
-      {"select_of_equals", "select", select_of_equals},       // p ? x : x = x
+      {"mul_by_one", "mul", mul_by_one},                     // x * 1 = x
+      {"div_by_one", "div", div_by_one},                     // x / 1 = x
+      {"add_of_nothing", "add", add_of_nothing},             // x + -0.0 = x; integers: x + 0 = x
+      {"sub_of_nothing", "sub", sub_of_nothing},             // x - 0 = x
+      {"neg_of_neg", "neg", neg_of_neg},                     // -(-x) = x
+      {"cast_to_same", "cast", cast_to_same},                // f32 -> f32
+      {"cast_there_and_back", "cast", cast_there_and_back},  // bf16 -> f32 -> bf16
+      {"select_on_constant", "select", select_on_constant},  // true ? x : y = x
+      {"select_of_equals", "select", select_of_equals},      // p ? x : x = x
       {"loss_from_its_gradient", "linear_cross_entropy", loss_from_its_gradient},
   };
   for (const ScalarFunction& row : scalar_functions()) {
-    if (row.arity > 1) rules.push_back({"drop_broadcast", row.name, drop_broadcast});  // x * [c, c, ..] = x * c
+    if (row.arity > 1)
+      rules.push_back({"drop_broadcast", row.name, drop_broadcast});  // x * [c, c, ..] = x * c
   }
   return rules;
 }

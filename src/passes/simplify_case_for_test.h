@@ -22,7 +22,9 @@ struct SimplifyCase {
   std::string after;
 };
 
-inline std::string graph_text(const std::string& statements) { return "graph \"g\" {\n" + statements + "\n}\n"; }
+inline std::string graph_text(const std::string& statements) {
+  return "graph \"g\" {\n" + statements + "\n}\n";
+}
 
 // Every input filled from a list that holds NaN, infinities and both zeros; each input starts elsewhere.
 inline RefMap awkward_inputs(const Graph& graph, const Binding& binding) {

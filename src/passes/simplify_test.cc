@@ -22,7 +22,8 @@ std::vector<SimplifyCase> arithmetic_cases() {
     return std::string("%1 = constant {value = tensor f32 [] {") + value + "}} : f32[]\n";
   };
   return {
-      {"mul_by_one", x + number("1") + "%2 = mul(%0, %1) : f32[4, 3]\n%3 = mul(%1, %2) : f32[4, 3]\nreturn \"y\" = %3",
+      {"mul_by_one",
+       x + number("1") + "%2 = mul(%0, %1) : f32[4, 3]\n%3 = mul(%1, %2) : f32[4, 3]\nreturn \"y\" = %3",
        x + "return \"y\" = %0"},
       // The constant may have broadcast the operand.
       {"mul_by_one",
@@ -31,19 +32,23 @@ std::vector<SimplifyCase> arithmetic_cases() {
        "%2 = mul(%0, %1) : f32[2, 3]\nreturn \"y\" = %2",
        "%0 = input {dims = <3>, dtype = f32, name = \"x\"} : f32[3]\n"
        "%1 = broadcast(%0) {dims = <2, 3>} : f32[2, 3]\nreturn \"y\" = %1"},
-      {"div_by_one", x + number("1") + "%2 = div(%0, %1) : f32[4, 3]\nreturn \"y\" = %2", x + "return \"y\" = %0"},
+      {"div_by_one", x + number("1") + "%2 = div(%0, %1) : f32[4, 3]\nreturn \"y\" = %2",
+       x + "return \"y\" = %0"},
       {"add_of_nothing",
        x + number("-0") + "%2 = add(%0, %1) : f32[4, 3]\n%3 = add(%1, %2) : f32[4, 3]\nreturn \"y\" = %3",
        x + "return \"y\" = %0"},
       {"add_of_nothing",
        n + "%1 = constant {value = tensor i32 [] {0}} : i32[]\n%2 = add(%0, %1) : i32[5]\nreturn \"y\" = %2",
        n + "return \"y\" = %0"},
-      {"sub_of_nothing", x + number("0") + "%2 = sub(%0, %1) : f32[4, 3]\nreturn \"y\" = %2", x + "return \"y\" = %0"},
+      {"sub_of_nothing", x + number("0") + "%2 = sub(%0, %1) : f32[4, 3]\nreturn \"y\" = %2",
+       x + "return \"y\" = %0"},
       {"neg_of_neg", x + "%1 = neg(%0) : f32[4, 3]\n%2 = neg(%1) : f32[4, 3]\nreturn \"y\" = %2",
        x + "return \"y\" = %0"},
-      {"cast_to_same", x + "%1 = cast(%0) {dtype = f32} : f32[4, 3]\nreturn \"y\" = %1", x + "return \"y\" = %0"},
+      {"cast_to_same", x + "%1 = cast(%0) {dtype = f32} : f32[4, 3]\nreturn \"y\" = %1",
+       x + "return \"y\" = %0"},
       {"cast_there_and_back",
-       x + "%1 = cast(%0) {dtype = f64} : f64[4, 3]\n%2 = cast(%1) {dtype = f32} : f32[4, 3]\nreturn \"y\" = %2",
+       x + "%1 = cast(%0) {dtype = f64} : f64[4, 3]\n%2 = cast(%1) {dtype = f32} : f32[4, 3]\nreturn \"y\" = "
+           "%2",
        x + "return \"y\" = %0"},
       {"select_on_constant",
        x + "%1 = constant {value = tensor bool [3] {0, 0, 0}} : bool[3]\n%2 = exp(%0) : f32[4, 3]\n"
@@ -53,16 +58,21 @@ std::vector<SimplifyCase> arithmetic_cases() {
        x + "%1 = lt(%0, %0) : bool[4, 3]\n%2 = select(%1, %0, %0) : f32[4, 3]\nreturn \"y\" = %2",
        x + "return \"y\" = %0"},
       {"drop_broadcast",
-       x + number("2") + "%2 = broadcast(%1) {dims = <4, 3>} : f32[4, 3]\n%3 = max(%0, %2) : f32[4, 3]\nreturn \"y\" = %3",
+       x + number("2") +
+           "%2 = broadcast(%1) {dims = <4, 3>} : f32[4, 3]\n%3 = max(%0, %2) : f32[4, 3]\nreturn \"y\" = %3",
        x + number("2") + "%2 = max(%0, %1) : f32[4, 3]\nreturn \"y\" = %2"},
-      {"reshape_to_same", x + "%1 = reshape(%0) {dims = <4, 3>} : f32[4, 3]\nreturn \"y\" = %1", x + "return \"y\" = %0"},
+      {"reshape_to_same", x + "%1 = reshape(%0) {dims = <4, 3>} : f32[4, 3]\nreturn \"y\" = %1",
+       x + "return \"y\" = %0"},
       {"reshape_of_reshape",
-       x + "%1 = reshape(%0) {dims = <12>} : f32[12]\n%2 = reshape(%1) {dims = <2, 6>} : f32[2, 6]\nreturn \"y\" = %2",
+       x + "%1 = reshape(%0) {dims = <12>} : f32[12]\n%2 = reshape(%1) {dims = <2, 6>} : f32[2, 6]\nreturn "
+           "\"y\" = %2",
        x + "%1 = reshape(%0) {dims = <2, 6>} : f32[2, 6]\nreturn \"y\" = %1"},
       {"reshape_of_splat",
-       "%0 = input {dims = <>, dtype = f32, name = \"x\"} : f32[]\n%1 = broadcast(%0) {dims = <4, 3>} : f32[4, 3]\n"
+       "%0 = input {dims = <>, dtype = f32, name = \"x\"} : f32[]\n%1 = broadcast(%0) {dims = <4, 3>} : "
+       "f32[4, 3]\n"
        "%2 = reshape(%1) {dims = <12>} : f32[12]\nreturn \"y\" = %2",
-       "%0 = input {dims = <>, dtype = f32, name = \"x\"} : f32[]\n%1 = broadcast(%0) {dims = <12>} : f32[12]\n"
+       "%0 = input {dims = <>, dtype = f32, name = \"x\"} : f32[]\n%1 = broadcast(%0) {dims = <12>} : "
+       "f32[12]\n"
        "return \"y\" = %1"},
       {"broadcast_to_same", x + "%1 = broadcast(%0) {dims = <4, 3>} : f32[4, 3]\nreturn \"y\" = %1",
        x + "return \"y\" = %0"},
@@ -95,7 +105,7 @@ TEST(Simplify, LeavesWhatIsNoIdentityOnFloats) {
            x + "%1 = div(%0, %0) : f32[4, 3]\nreturn \"y\" = %1",                 // 0 / 0 = NaN
            x + "%1 = ne(%0, %0) : bool[4, 3]\nreturn \"y\" = %1",                 // is NaN
            x + "%1 = cast(%0) {dtype = bf16} : bf16[4, 3]\n"
-               "%2 = cast(%1) {dtype = f32} : f32[4, 3]\nreturn \"y\" = %2",      // rounds
+               "%2 = cast(%1) {dtype = f32} : f32[4, 3]\nreturn \"y\" = %2",  // rounds
            x + "%1 = cast(%0) {dtype = i64} : i64[4, 3]\n"
                "%2 = cast(%1) {dtype = f32} : f32[4, 3]\nreturn \"y\" = %2",
        }) {
@@ -138,9 +148,8 @@ TEST(Simplify, SharesEqualNodesAndKeepsTheFirstLayer) {
                          "%1 = exp(%0) : f32[4, 3] @ \"first\"\n%2 = exp(%0) : f32[4, 3] @ \"second\"\n"
                          "%3 = add(%1, %2) : f32[4, 3]\n%4 = add(%1, %1) : f32[4, 3]\n"
                          "return \"y\" = %3\nreturn \"z\" = %4",
-                     std::string(kX) +
-                         "%1 = exp(%0) : f32[4, 3] @ \"first\"\n%2 = add(%1, %1) : f32[4, 3]\n"
-                         "return \"y\" = %2\nreturn \"z\" = %2"});
+                     std::string(kX) + "%1 = exp(%0) : f32[4, 3] @ \"first\"\n%2 = add(%1, %1) : f32[4, 3]\n"
+                                       "return \"y\" = %2\nreturn \"z\" = %2"});
 }
 
 TEST(Simplify, KeepsNodesThatDifferInAttributesOrConstantsInBits) {
@@ -158,15 +167,15 @@ TEST(Simplify, KeepsNodesThatDifferInAttributesOrConstantsInBits) {
 }
 
 TEST(Simplify, DropsDeadCodeAndUnusedStatesButNoInput) {
-  expect_simplified({"dead",
-                     std::string(kX) +
-                         "%1 = exp(%0) : f32[4, 3]\n"
+  expect_simplified(
+      {"dead",
+       std::string(kX) + "%1 = exp(%0) : f32[4, 3]\n"
                          "%2 = state {dims = <2>, dtype = f32, name = \"unused\"} : f32[2]\n"
                          "%3 = state {dims = <2>, dtype = f32, name = \"kept\"} : f32[2]\n"
                          "%4 = input {dims = <2>, dtype = f32, name = \"n\"} : f32[2]\nupdate \"kept\" = %4",
-                     std::string(kX) +
-                         "%1 = state {dims = <2>, dtype = f32, name = \"kept\"} : f32[2]\n"
-                         "%2 = input {dims = <2>, dtype = f32, name = \"n\"} : f32[2]\nupdate \"kept\" = %2"});
+       std::string(kX) +
+           "%1 = state {dims = <2>, dtype = f32, name = \"kept\"} : f32[2]\n"
+           "%2 = input {dims = <2>, dtype = f32, name = \"n\"} : f32[2]\nupdate \"kept\" = %2"});
 }
 
 TEST(Simplify, StopsAfterLongChains) {
@@ -185,9 +194,10 @@ TEST(MergeEqual, ChangesNothingElse) {
   const std::string text = std::string(kX) +
                            "%1 = constant {value = tensor f32 [] {1}} : f32[]\n%2 = mul(%0, %1) : f32[4, 3]\n"
                            "%3 = mul(%0, %1) : f32[4, 3]\nreturn \"y\" = %2\nreturn \"z\" = %3";
-  const std::string after = std::string(kX) +
-                            "%1 = constant {value = tensor f32 [] {1}} : f32[]\n%2 = mul(%0, %1) : f32[4, 3]\n"
-                            "return \"y\" = %2\nreturn \"z\" = %2";
+  const std::string after =
+      std::string(kX) +
+      "%1 = constant {value = tensor f32 [] {1}} : f32[]\n%2 = mul(%0, %1) : f32[4, 3]\n"
+      "return \"y\" = %2\nreturn \"z\" = %2";
   EXPECT_EQ(print(merge_equal(parse(all_ops(), graph_text(text)))),
             print(parse(all_ops(), graph_text(after))));
 }

@@ -10,6 +10,7 @@
 #include "ir/builder.h"
 #include "ops/all.h"
 #include "ops/elementwise/elementwise.h"
+#include "ops/group/lower.h"
 #include "ops/reduce/reduce.h"
 #include "passes/autodiff.h"
 
@@ -67,7 +68,10 @@ struct KernelResult {
 KernelResult run_once(const OpCase& c, const std::vector<Tensor>& inputs) {
   const CaseGraph built = graph_of(c);
   const Node& node = built.graph.producer(built.results[0]);
-  KernelSignature signature{c.op, {}, {}, {}, &node.attrs};
+  // A pointwise node runs as a group of one.
+  Attrs attrs = node.attrs;
+  if (node.op->pointwise) attrs.set("tape", TapePtr(std::make_shared<Tape>(lower_node(built.graph, node))));
+  KernelSignature signature{node.op->pointwise ? "group" : c.op, {}, {}, {}, &attrs};
   for (const CaseInput& input : c.inputs) {
     signature.inputs.push_back(input.dtype);
     signature.ranks.push_back(static_cast<int>(input.shape.size()));
@@ -93,7 +97,7 @@ KernelResult run_once(const OpCase& c, const std::vector<Tensor>& inputs) {
     out_views.push_back(View(nullptr, type.dtype, shape));
     shapes.push_back(shape);
   }
-  const Attrs bound_attrs = node.attrs.bind({});
+  const Attrs bound_attrs = attrs.bind({});
   BoundKernel bound = kernel->bind({bound_attrs, in_views, out_views, c.threads});
   for (size_t k = 0; k < inputs.size(); ++k) {
     if (inputs[k].bytes() > 0) std::memcpy(in_memory[k].data(), inputs[k].data(), inputs[k].bytes());
@@ -125,8 +129,8 @@ std::vector<Tensor> input_tensors(const OpCase& c) {
   std::mt19937_64 random(c.seed);
   for (const CaseInput& input : c.inputs) {
     if (input.fill == CaseInput::Fill::given) {
-      Tensor copy(input.value.dtype(), input.value.shape());
-      if (copy.bytes() > 0) std::memcpy(copy.data(), input.value.data(), copy.bytes());
+      Tensor copy(input.value->dtype(), input.value->shape());
+      if (copy.bytes() > 0) std::memcpy(copy.data(), input.value->data(), copy.bytes());
       tensors.push_back(std::move(copy));
       continue;
     }
@@ -164,7 +168,7 @@ CaseInput CaseInput::integers(Shape shape, int64_t low, int64_t high, DType dtyp
 }
 CaseInput CaseInput::of(Tensor value) {
   CaseInput input{Fill::given, value.dtype(), value.shape()};
-  input.value = std::move(value);
+  input.value = std::make_shared<Tensor>(std::move(value));
   return input;
 }
 

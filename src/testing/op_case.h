@@ -16,7 +16,7 @@ struct CaseInput {
   DType dtype = DType::f32;
   Shape shape;
   double low = -1, high = 1;  // uniform; integers in low..high-1
-  Tensor value;               // given
+  TensorPtr value;            // given
   bool differentiate = true;  // floats only
 
   static CaseInput normal(Shape shape, DType dtype = DType::f32);

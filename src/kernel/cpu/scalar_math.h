@@ -1,12 +1,13 @@
-// exp, log, tanh, erf in f32 as fixed polynomials, one element at a time: the twins of math-inl.h, equal bit for bit.
-// Needs no header and no build flag but -ffp-contract=off, so that printed C++ carries this file as it is.
-// All arithmetic is separate multiplications and additions in the order written; a SIMD form that follows it gives
-// the same bits on every machine. Largest error against the true value (math_test.cc), in units of the last place:
+// exp, log, tanh, erf in f32 as fixed polynomials, one element at a time: the twins of math-inl.h, equal bit
+// for bit. Needs no header and no build flag but -ffp-contract=off, so that printed C++ carries this file as
+// it is. All arithmetic is separate multiplications and additions in the order written; a SIMD form that
+// follows it gives the same bits on every machine. Largest error against the true value (math_test.cc), in
+// units of the last place:
 //   exp 1.1 (also where the result is subnormal) · log 1 · tanh 1.5 · erf 1.5
 // NaN gives NaN, overflow +inf, underflow goes through the subnormals to 0; log(0) = -inf, log(x < 0) = NaN.
 //
-// Method: Cody and Waite, "Software manual for the elementary functions" (1980): argument reduction by a two-part ln 2,
-// then minimax polynomials, fitted for this file in double and rounded to f32.
+// Method: Cody and Waite, "Software manual for the elementary functions" (1980): argument reduction by a
+// two-part ln 2, then minimax polynomials, fitted for this file in double and rounded to f32.
 #ifndef FLOE_KERNEL_CPU_SCALAR_MATH_H_
 #define FLOE_KERNEL_CPU_SCALAR_MATH_H_
 
@@ -19,13 +20,15 @@ constexpr float kRoundMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a
 constexpr int kRoundMagicBits = 0x4B400000;
 
 // e^r = 1 + r + r^2 P(r) for |r| <= ln(2) / 2.
-constexpr float kExp[] = {5.000000000e-01f, 1.666651666e-01f, 4.166620225e-02f, 8.369073272e-03f, 1.395080937e-03f};
+constexpr float kExp[] = {5.000000000e-01f, 1.666651666e-01f, 4.166620225e-02f, 8.369073272e-03f,
+                          1.395080937e-03f};
 constexpr float kExpHigh = 89.0f;   // e^89 overflows
 constexpr float kExpLow = -104.0f;  // e^-104 is less than half the smallest subnormal
 
 // log(1 + f) = f - f^2 / 2 + f^3 P(f) for sqrt(1/2) <= 1 + f <= sqrt(2).
-constexpr float kLog[] = {3.333331048e-01f,  -2.499998659e-01f, 2.000223100e-01f,  -1.666925699e-01f, 1.421855539e-01f,
-                          -1.238415465e-01f, 1.187358648e-01f,  -1.179131046e-01f, 6.915804744e-02f};
+constexpr float kLog[] = {3.333331048e-01f,  -2.499998659e-01f, 2.000223100e-01f,
+                          -1.666925699e-01f, 1.421855539e-01f,  -1.238415465e-01f,
+                          1.187358648e-01f,  -1.179131046e-01f, 6.915804744e-02f};
 constexpr int kSqrtHalfBits = 0x3F3504F3;
 constexpr float kSmallestNormal = 1.17549435e-38f;
 constexpr float kTwo23 = 8388608.0f;
@@ -36,7 +39,7 @@ constexpr float kTanh[] = {-3.333328366e-01f, 1.333149076e-01f, -5.374349654e-02
 constexpr float kTanhSmall = 0.625f;
 
 // erf(x) = x + x P(x^2) for |x| < 1, else 1 - e^(-t Q(t)) with t = min(|x|, 4), where f32 has long reached 1.
-constexpr float kErf[] = {1.283791661e-01f,  -3.761262596e-01f, 1.128360033e-01f, -2.685444430e-02f,
+constexpr float kErf[] = {1.283791661e-01f, -3.761262596e-01f, 1.128360033e-01f, -2.685444430e-02f,
                           5.189535674e-03f, -8.020842215e-04f, 7.889122935e-05f};
 constexpr float kErfc[] = {1.128596544e+00f, 6.354236007e-01f,  1.056435928e-01f,  -2.306547761e-02f,
                            3.166239243e-03f, -1.331691165e-04f, -2.950723319e-05f, 3.643219770e-06f};
@@ -105,6 +108,10 @@ inline float max(float a, float b) { return a != a ? a : (a > b ? a : b); }
 inline float min(float a, float b) { return a != a ? a : (a < b ? a : b); }
 inline float round(float x) { return __builtin_rintf(x); }  // half to even
 
+inline float sin(float x) { return __builtin_sinf(x); }
+inline float cos(float x) { return __builtin_cosf(x); }
+inline float pow(float x, float y) { return __builtin_powf(x, y); }
+
 // As in Python: the quotient is rounded down, the remainder has the divisor's sign.
 inline float floordiv(float a, float b) {
   if (b == 0.0f) return a / b;
@@ -121,6 +128,29 @@ inline float rem(float a, float b) {
   if (mod != 0.0f && ((b < 0.0f) != (mod < 0.0f))) mod = mod + b;
   return mod == 0.0f ? __builtin_copysignf(0.0f, b) : mod;
 }
+
+// Integers: INT_MIN / -1 wraps; the caller has refused b = 0.
+inline long long int_floordiv(long long a, long long b) {
+  if (b == -1) return static_cast<long long>(0 - static_cast<unsigned long long>(a));
+  const long long q = a / b;
+  return (a % b != 0 && ((a < 0) != (b < 0))) ? q - 1 : q;
+}
+inline long long int_rem(long long a, long long b) {
+  return static_cast<long long>(static_cast<unsigned long long>(a) -
+                                static_cast<unsigned long long>(int_floordiv(a, b)) *
+                                    static_cast<unsigned long long>(b));
+}
+
+// Truncates; NaN gives 0, what lies outside is clamped.
+inline long long to_int(float x) {
+  if (x != x) return 0;
+  if (x >= 9.2233720368547758e18f) return 0x7FFFFFFFFFFFFFFFll;
+  if (x <= -9.2233720368547758e18f) return -0x7FFFFFFFFFFFFFFFll - 1;
+  return static_cast<long long>(x);
+}
+inline long long to_int(int x) { return x; }
+inline long long to_int(long x) { return x; }
+inline long long to_int(long long x) { return x; }
 
 }  // namespace floe::scalar
 

@@ -24,8 +24,8 @@ std::vector<Type> infer(const ScalarFunction& row, const InferArgs& args) {
   for (size_t i = first; i < args.inputs.size(); ++i) {
     const DType dtype = args.inputs[i].dtype;
     if (dtype != result.dtype) {
-      args.fail("operands must have one type, got {} and {}", text_of(args.inputs[first]),
-                text_of(args.inputs[i]));
+      args.fail("operands must have one type, got {} and {}", text_of(args.inputs[i]),
+                text_of(args.inputs.back()));
     }
     if (row.kind == Kind::floating && !is_float(dtype))
       args.fail("operand must be floating, got {}", name_of(dtype));

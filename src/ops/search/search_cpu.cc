@@ -1,0 +1,11 @@
+#include "ops/search/search_kernel.h"
+
+namespace floe {
+
+void add_search_cpu(KernelTable& table) {
+  add_search_penalties_cpu(table);
+  add_beam_cpu(table);
+  add_sample_cpu(table);
+}
+
+}  // namespace floe

@@ -32,14 +32,15 @@ struct StepOutcome {
 
 class TrainingEngine {
  public:
-  // Moves `weights` into `state` and adds what the optimizer needs, zeroed (averaged weights begin as copies).
-  // Kernels, pool and state must outlive the engine.
-  TrainingEngine(const ModelConfig& config, const EngineOptions& options, Weights weights, const KernelTable& kernels,
-                 ThreadPool& pool, State& state);
+  // Moves `weights` into `state` and adds what the optimizer needs, zeroed (averaged weights begin as
+  // copies). Kernels, pool and state must outlive the engine.
+  TrainingEngine(const ModelConfig& config, const EngineOptions& options, Weights weights,
+                 const KernelTable& kernels, ThreadPool& pool, State& state);
 
-  // One update. `seed` keys this update's dropout masks; `update` counts from 1. With several micro-batches the
-  // result is that of one large batch. Throws bug when there are several and options.accumulate is off.
-  StepOutcome update(std::span<const BatchTensors> micro_batches, float learning_rate, int64_t update, uint32_t seed);
+  // One update. `seed` keys this update's dropout masks; `update` counts from 1. With several micro-batches
+  // the result is that of one large batch. Throws bug when there are several and options.accumulate is off.
+  StepOutcome update(std::span<const BatchTensors> micro_batches, float learning_rate, int64_t update,
+                     uint32_t seed);
 
   // Sums over one batch without dropout.
   StepOutcome validate(const BatchTensors& batch);
@@ -50,7 +51,8 @@ class TrainingEngine {
 
  private:
   static std::shared_ptr<const Program> build(const ModelConfig& config, const EngineOptions& options,
-                                              const KernelTable& kernels, std::vector<std::string>* trainable);
+                                              const KernelTable& kernels,
+                                              std::vector<std::string>* trainable);
   std::vector<Feed> feeds(const BatchTensors& batch) const;
   StepOutcome outcome(bool applied) const;
 

@@ -27,15 +27,16 @@ std::string slice_text(int result, int of, int axis, int begin, int length, cons
 }
 
 std::vector<SimplifyCase> movement_cases() {
+  const std::string m = "%0 = input {dims = <4, 3>, dtype = f32, name = \"x\"} : f32[4, 3]\n";
   const std::string x = kX;
   const std::string y = kY;
   return {
-      {"reshape_to_same", x + "%1 = reshape(%0) {dims = <4, 3>} : f32[4, 3]\nreturn \"y\" = %1",
-       x + "return \"y\" = %0"},
+      {"reshape_to_same", m + "%1 = reshape(%0) {dims = <4, 3>} : f32[4, 3]\nreturn \"y\" = %1",
+       m + "return \"y\" = %0"},
       {"reshape_of_reshape",
-       x + "%1 = reshape(%0) {dims = <12>} : f32[12]\n%2 = reshape(%1) {dims = <2, 6>} : f32[2, 6]\nreturn "
+       m + "%1 = reshape(%0) {dims = <12>} : f32[12]\n%2 = reshape(%1) {dims = <2, 6>} : f32[2, 6]\nreturn "
            "\"y\" = %2",
-       x + "%1 = reshape(%0) {dims = <2, 6>} : f32[2, 6]\nreturn \"y\" = %1"},
+       m + "%1 = reshape(%0) {dims = <2, 6>} : f32[2, 6]\nreturn \"y\" = %1"},
       {"reshape_of_splat",
        "%0 = input {dims = <>, dtype = f32, name = \"x\"} : f32[]\n%1 = broadcast(%0) {dims = <4, 3>} : "
        "f32[4, 3]\n"
@@ -43,12 +44,12 @@ std::vector<SimplifyCase> movement_cases() {
        "%0 = input {dims = <>, dtype = f32, name = \"x\"} : f32[]\n%1 = broadcast(%0) {dims = <12>} : "
        "f32[12]\n"
        "return \"y\" = %1"},
-      {"broadcast_to_same", x + "%1 = broadcast(%0) {dims = <4, 3>} : f32[4, 3]\nreturn \"y\" = %1",
-       x + "return \"y\" = %0"},
+      {"broadcast_to_same", m + "%1 = broadcast(%0) {dims = <4, 3>} : f32[4, 3]\nreturn \"y\" = %1",
+       m + "return \"y\" = %0"},
       {"broadcast_of_broadcast",
-       x + "%1 = broadcast(%0) {dims = <2, 4, 3>} : f32[2, 4, 3]\n"
+       m + "%1 = broadcast(%0) {dims = <2, 4, 3>} : f32[2, 4, 3]\n"
            "%2 = broadcast(%1) {dims = <5, 2, 4, 3>} : f32[5, 2, 4, 3]\nreturn \"y\" = %2",
-       x + "%1 = broadcast(%0) {dims = <5, 2, 4, 3>} : f32[5, 2, 4, 3]\nreturn \"y\" = %1"},
+       m + "%1 = broadcast(%0) {dims = <5, 2, 4, 3>} : f32[5, 2, 4, 3]\nreturn \"y\" = %1"},
       {"transpose_in_place", x + "%1 = transpose(%0) {perm = [0, 1]} : f32[4, 6]\nreturn \"r\" = %1",
        x + "return \"r\" = %0"},
       {"transpose_of_transpose",

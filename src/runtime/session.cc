@@ -122,13 +122,6 @@ Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> fee
     if (found == binding.end()) fail_user("entry '{}' needs a value for dim '{}'", entry.name, symbol);
     key.push_back(found->second);
   }
-  for (auto at = entry_state.bound.begin(); at != entry_state.bound.end(); ++at) {
-    if (at->key != key) continue;
-    entry_state.bound.splice(entry_state.bound.begin(), entry_state.bound, at);
-    entry_state.last_question = std::move(question);
-    return entry_state.bound.front();
-  }
-
   entry.symbols.check(binding);
   const auto check_shape = [&](const SlotSpec& slot, const Shape& shape, const std::string& name) {
     for (size_t i = 0; i < slot.dims.size(); ++i) {
@@ -147,6 +140,13 @@ Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> fee
   }
   for (const NamedSlot& state : entry.states) {
     check_shape(entry.slots[static_cast<size_t>(state.slot)], state_.get(state.name).shape(), state.name);
+  }
+
+  for (auto at = entry_state.bound.begin(); at != entry_state.bound.end(); ++at) {
+    if (at->key != key) continue;
+    entry_state.bound.splice(entry_state.bound.begin(), entry_state.bound, at);
+    entry_state.last_question = std::move(question);
+    return entry_state.bound.front();
   }
 
   Bound bound;

@@ -12,14 +12,9 @@
 #include "passes/optimizer.h"
 #include "runtime/session.h"
 #include "runtime/state.h"
+#include "train/batch_tensors.h"
 
 namespace floe {
-
-// A padded batch: i32, source [B, S], source_lengths [B], target_in and target_out [B, T], ordinals [B] (the
-// sentence's number in the update's global batch, which dropout masks are keyed by).
-struct BatchTensors {
-  Tensor source, source_lengths, target_in, target_out, ordinals;
-};
 
 struct EngineOptions {
   double label_smoothing = 0.1;

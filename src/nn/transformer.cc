@@ -5,7 +5,9 @@
 #include "ops/all.h"
 #include "ops/attention/attention.h"
 #include "ops/elementwise/elementwise.h"
+#include "ops/embedding/embedding.h"
 #include "ops/iota/iota.h"
+#include "ops/linear_cross_entropy/linear_cross_entropy.h"
 #include "ops/reduce/reduce.h"
 #include "ops/reshape/reshape.h"
 #include "ops/slice/slice.h"
@@ -102,13 +104,13 @@ TrainingValues build_training(Builder& b, const ModelConfig& config, const Train
   ModelContext m(b, config);
   const SequenceValues s = build_sequences(m, options.dropout, nullptr);
   const Builder::Scope scope(b, "output");
-  Values inputs{s.x, output_weight(m), s.target_out};
-  if (config.output_bias) inputs.push_back(output_bias(m));
-  const Values loss = b.add_all("linear_cross_entropy", std::move(inputs),
-                                {{"label_smoothing", options.label_smoothing},
-                                 {"ignore_index", int64_t{config.pad_id}},
-                                 {"bias", config.output_bias}});
-  return {loss[0], loss[1], loss[2]};
+  const CrossEntropySums sums = linear_cross_entropy(b, {.x = s.x,
+                                                         .weight = output_weight(m),
+                                                         .targets = s.target_out,
+                                                         .bias = output_bias(m),
+                                                         .label_smoothing = options.label_smoothing,
+                                                         .ignore_index = config.pad_id});
+  return {sums.loss, sums.nll, sums.tokens};
 }
 
 Graph training_graph(const ModelConfig& config, const TrainingOptions& options) {
@@ -171,7 +173,8 @@ Graph encode_graph(const ModelConfig& config, const CacheOptions& options) {
   return graph;
 }
 
-StepValues build_step(Builder& b, const ModelConfig& config, const StepOptions& options, const StepGiven& given) {
+StepValues build_step(Builder& b, const ModelConfig& config, const StepOptions& options,
+                      const StepGiven& given) {
   options.cache.validate();
   ModelContext m(b, config);
   Inputs in{m};
@@ -200,7 +203,7 @@ StepValues build_step(Builder& b, const ModelConfig& config, const StepOptions& 
   };
   Value x = decoder_stack(m, embed(m, Side::target, v.tokens, positions), positions, attention);  // [R, T, d]
   x = reshape(b, x, {R * T, Dim(config.d_model)});
-  if (options.prefix == Prefix::many) x = b.add("embedding", {x, v.last});  // rows by number: [R, d]
+  if (options.prefix == Prefix::many) x = embedding(b, x, v.last);  // rows by number: [R, d]
   v.logits = output_logits(m, x);
   return v;
 }

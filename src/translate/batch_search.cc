@@ -13,8 +13,8 @@ constexpr float kDead = -std::numeric_limits<float>::infinity();
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Every new number of rows binds kernels anew. So the number of sentences goes in steps of a quarter octave; the rest
-// are dead rows, which cost their share of the products and nothing else.
+// Every new number of rows binds kernels anew. So the number of sentences goes in steps of a quarter octave;
+// the rest are dead rows, which cost their share of the products and nothing else.
 int64_t rounded(int64_t sentences) {
   int64_t grain = 1;
   while (sentences > 8 * grain) grain *= 2;
@@ -116,11 +116,13 @@ void BatchSearch::admit_all(std::span<SearchJob> jobs, size_t* next) {
   while (*next < jobs.size() && admit(jobs[*next])) ++*next;
   if (live_.empty()) {
     const SearchJob& job = jobs[*next];
-    fail_user("a sentence of {} tokens with a beam of {} and up to {} target tokens needs {} rows, {} cache positions "
-              "and {} source blocks; there are {}, {} and {}",
-              job.source.size(), options_.beam, job.limits.max, options_.beam, options_.beam * job.limits.max,
-              ceil_div(static_cast<int64_t>(job.source.size()), room_.cross_block), room_.rows, room_.positions,
-              room_.cross_blocks);
+    fail_user(
+        "a sentence of {} tokens with a beam of {} and up to {} target tokens needs {} rows, {} cache "
+        "positions "
+        "and {} source blocks; there are {}, {} and {}",
+        job.source.size(), options_.beam, job.limits.max, options_.beam, options_.beam * job.limits.max,
+        ceil_div(static_cast<int64_t>(job.source.size()), room_.cross_block), room_.rows, room_.positions,
+        room_.cross_blocks);
   }
   if (config_.has_encoder() && live_.size() > old) encode(std::span(live_).subspan(old));
 }
@@ -199,7 +201,8 @@ void BatchSearch::fill(StepFeeds& feeds, int64_t longest_path) const {
       scores[r] = s.scores[place];
       if (room_.cached) {
         tokens[r] = s.tokens[place];
-        (*slots)[r] = static_cast<int32_t>(s.slots + static_cast<int64_t>(place) * s.job->limits.max + position);
+        (*slots)[r] =
+            static_cast<int32_t>(s.slots + static_cast<int64_t>(place) * s.job->limits.max + position);
         (*lengths)[r] = position + 1;
       } else {
         (*newest)[r] = s.tokens[place];
@@ -245,9 +248,9 @@ void BatchSearch::step() {
   std::vector<Sentence> stay;
   for (size_t i = 0; i < live_.size(); ++i) {
     Sentence& s = live_[i];
-    const bool done = s.search.step({line(values, i, float{}), line(candidates, i, int32_t{}),
-                                     line(parents, i, int32_t{}), line(log_probs, i, float{}),
-                                     line(picks, i, int32_t{}), line(ended, i, int32_t{})});
+    const bool done =
+        s.search.step({line(values, i, float{}), line(candidates, i, int32_t{}), line(parents, i, int32_t{}),
+                       line(log_probs, i, float{}), line(picks, i, int32_t{}), line(ended, i, int32_t{})});
     if (done) {
       s.job->hypotheses = s.search.take(options_.n_best);
       leave(s);

@@ -1,9 +1,9 @@
-// Many searches at once over one model: sentences enter while there is room, take part in every step, and leave
-// when they are done. Rows move by number only; the caches' contents never move.
+// Many searches at once over one model: sentences enter while there is room, take part in every step, and
+// leave when they are done. Rows move by number only; the caches' contents never move.
 //
-// Positions of the self cache belong to a sentence for as long as it lives: place k of its beam writes position t at
-// slots + k * (its longest length) + t, once; so whatever a path's ancestors wrote stays readable until the
-// sentence leaves, and nothing needs to be counted or freed.
+// Positions of the self cache belong to a sentence for as long as it lives: place k of its beam writes
+// position t at slots + k * (its longest length) + t, once; so whatever a path's ancestors wrote stays
+// readable until the sentence leaves, and nothing needs to be counted or freed.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -21,8 +21,8 @@ struct SearchJob {
   std::span<const int32_t> source;  // empty without encoder
   std::vector<int32_t> prefix;
   LengthLimits limits;
-  int32_t ordinal = 0;   // of the sentence, and
-  int32_t draw = 0;      // which of its samples: they key the random draws
+  int32_t ordinal = 0;  // of the sentence, and
+  int32_t draw = 0;     // which of its samples: they key the random draws
   float start_score = 0;
   std::vector<Hypothesis> hypotheses;  // the result
 };
@@ -37,13 +37,14 @@ struct SearchRoom {
 
 class BatchSearch {
  public:
-  // `encoder` has the entry "encode" (unused without encoder), `stepper` the entries "next" and, for a beam above 1,
-  // "first": one row a sentence in, beam rows out.
+  // `encoder` has the entry "encode" (unused without encoder), `stepper` the entries "next" and, for a beam
+  // above 1, "first": one row a sentence in, beam rows out.
   struct Sessions {
     Session* encoder;
     Session* stepper;
   };
-  BatchSearch(const ModelConfig& config, const SearchOptions& options, const SearchRoom& room, Sessions sessions);
+  BatchSearch(const ModelConfig& config, const SearchOptions& options, const SearchRoom& room,
+              Sessions sessions);
 
   ~BatchSearch();
 

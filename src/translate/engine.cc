@@ -36,24 +36,26 @@ SearchOptions greedy(SearchOptions search) {
 
 }  // namespace
 
-DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const KernelTable& kernels, ThreadPool& pool,
-                           EngineOptions options)
+DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const KernelTable& kernels,
+                           ThreadPool& pool, EngineOptions options)
     : config_(config), state_(state), kernels_(kernels), pool_(pool), options_(std::move(options)) {
   config_.validate();
   at_least_one("max_rows", options_.max_rows);
   at_least_one("cache_positions", options_.cache_positions);
   at_least_one("source_positions", options_.source_positions);
   if (options_.max_target < 0) fail_user("max_target must be at least 0, got {}", options_.max_target);
-  max_target_ = options_.max_target == 0 ? config_.max_positions : std::min(options_.max_target, config_.max_positions);
+  max_target_ =
+      options_.max_target == 0 ? config_.max_positions : std::min(options_.max_target, config_.max_positions);
   if (!options_.compile) {
     options_.compile = [this](const std::vector<Graph>& graphs) { return compile(graphs, kernels_); };
   }
   cache_ = {.self_block = 1, .cross_block = kCrossBlock};
-  room_ = {.rows = options_.max_rows,
-           .positions = options_.cache_positions,
-           .cross_blocks = config_.has_encoder() ? (options_.source_positions + kCrossBlock - 1) / kCrossBlock : 0,
-           .cross_block = kCrossBlock,
-           .cached = options_.cached};
+  room_ = {
+      .rows = options_.max_rows,
+      .positions = options_.cache_positions,
+      .cross_blocks = config_.has_encoder() ? (options_.source_positions + kCrossBlock - 1) / kCrossBlock : 0,
+      .cross_block = kCrossBlock,
+      .cached = options_.cached};
 
   SymbolTable symbols;
   const Binding blocks{{"self_blocks", room_.positions}, {"cross_blocks", room_.cross_blocks}};
@@ -134,7 +136,8 @@ LengthLimits DecodeEngine::limits_of(const SequenceRow& row, const SearchOptions
   return limits_for(absolute, 0, max_target_);
 }
 
-std::vector<SearchJob> DecodeEngine::jobs_for(std::span<const SequenceRow> rows, const SearchOptions& search) const {
+std::vector<SearchJob> DecodeEngine::jobs_for(std::span<const SequenceRow> rows,
+                                              const SearchOptions& search) const {
   std::vector<SearchJob> jobs;
   for (const SequenceRow& row : rows) {
     jobs.push_back({.source = row.source,
@@ -182,7 +185,8 @@ DecodeEngine::Results DecodeEngine::samples(std::span<const SequenceRow> rows, c
   for (size_t i = 0; i < rows.size(); ++i) {
     NBest list;
     for (int64_t draw = 0; draw < options.n_best; ++draw) {
-      for (Hypothesis& h : jobs[i * static_cast<size_t>(options.n_best) + static_cast<size_t>(draw)].hypotheses) {
+      for (Hypothesis& h :
+           jobs[i * static_cast<size_t>(options.n_best) + static_cast<size_t>(draw)].hypotheses) {
         list.add(std::move(h));
       }
     }
@@ -192,7 +196,8 @@ DecodeEngine::Results DecodeEngine::samples(std::span<const SequenceRow> rows, c
 }
 
 // First the n_best tokens after the prefix, no end among them; then a search from each.
-DecodeEngine::Results DecodeEngine::alternatives(std::span<const SequenceRow> rows, const SearchOptions& options) {
+DecodeEngine::Results DecodeEngine::alternatives(std::span<const SequenceRow> rows,
+                                                 const SearchOptions& options) {
   SearchOptions expand = options;
   expand.beam = options.n_best;
   expand.patience = 1;
@@ -241,9 +246,10 @@ Session& DecodeEngine::aligner(const AttentionRequest& request) {
   return *session;
 }
 
-// Attention comes from one more pass over the finished hypotheses, so that a search does not pay for the paths that
-// it drops.
-void DecodeEngine::attend(std::span<const SequenceRow> rows, const AttentionRequest& request, Results* results) {
+// Attention comes from one more pass over the finished hypotheses, so that a search does not pay for the
+// paths that it drops.
+void DecodeEngine::attend(std::span<const SequenceRow> rows, const AttentionRequest& request,
+                          Results* results) {
   Session& session = aligner(request);
   for (size_t i = 0; i < rows.size(); ++i) {
     std::vector<Hypothesis>& list = (*results)[i];

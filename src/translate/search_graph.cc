@@ -14,7 +14,9 @@ Graph search_graph(const ModelConfig& config, const SearchGraphOptions& options)
   const Dim B = floor_div(R, Dim(options.beam_in));
   const Dims lines{symbols.declare("M"), symbols.declare("P")};
   const auto ints = [&](const char* name, Dims dims) { return b.input(name, {DType::i32, std::move(dims)}); };
-  const auto floats = [&](const char* name, Dims dims) { return b.input(name, {DType::f32, std::move(dims)}); };
+  const auto floats = [&](const char* name, Dims dims) {
+    return b.input(name, {DType::f32, std::move(dims)});
+  };
 
   const Value positions = ints("positions", {R});
   const Value rows = ints("rows", {R});
@@ -47,17 +49,18 @@ Graph search_graph(const ModelConfig& config, const SearchGraphOptions& options)
                                             .forced = ints("forced", {B}),
                                             .beam = options.beam_in});
   const Value scores = floats("scores", {R});
-  const Candidates c = options.sampling ? sample(b, {.logits = logits,
-                                                     .scores = scores,
-                                                     .temperature = floats("temperature", {R}),
-                                                     .top_k = ints("top_k", {R}),
-                                                     .top_p = floats("top_p", {R}),
-                                                     .seeds = ints("seeds", {R}),
-                                                     .ordinals = ints("ordinals", {R}),
-                                                     .draws = ints("draws", {R}),
-                                                     .positions = positions,
-                                                     .op_id = b.next_op_id()})
-                                        : beam_candidates(b, logits, scores, options.beam_in, 2 * options.beam);
+  const Candidates c = options.sampling
+                           ? sample(b, {.logits = logits,
+                                        .scores = scores,
+                                        .temperature = floats("temperature", {R}),
+                                        .top_k = ints("top_k", {R}),
+                                        .top_p = floats("top_p", {R}),
+                                        .seeds = ints("seeds", {R}),
+                                        .ordinals = ints("ordinals", {R}),
+                                        .draws = ints("draws", {R}),
+                                        .positions = positions,
+                                        .op_id = b.next_op_id()})
+                           : beam_candidates(b, logits, scores, options.beam_in, 2 * options.beam);
   const Advance next = beam_advance(b, c, ends, ints("phase", {B}), options.beam_in, options.beam);
   b.output("values", c.values);
   b.output("candidates", c.tokens);

@@ -152,6 +152,23 @@ inline long long to_int(int x) { return x; }
 inline long long to_int(long x) { return x; }
 inline long long to_int(long long x) { return x; }
 
+// Philox4x32-10 as in tensor/philox.h: the uniform number in [0, 1) at these coordinates.
+inline float uniform(unsigned seed, unsigned op_id, unsigned feature, unsigned position, unsigned ordinal,
+                     unsigned head) {
+  unsigned c[4] = {feature >> 2, position, ordinal, head};
+  for (int round = 0; round < 10; ++round) {
+    const unsigned long long p0 = 0xD2511F53ull * c[0];
+    const unsigned long long p1 = 0xCD9E8D57ull * c[2];
+    c[0] = static_cast<unsigned>(p1 >> 32) ^ c[1] ^ seed;
+    c[1] = static_cast<unsigned>(p1);
+    c[2] = static_cast<unsigned>(p0 >> 32) ^ c[3] ^ op_id;
+    c[3] = static_cast<unsigned>(p0);
+    seed += 0x9E3779B9u;
+    op_id += 0xBB67AE85u;
+  }
+  return static_cast<float>(c[feature & 3] >> 8) * 0x1p-24f;
+}
+
 }  // namespace floe::scalar
 
 #endif  // FLOE_KERNEL_CPU_SCALAR_MATH_H_

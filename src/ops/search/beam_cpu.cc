@@ -6,7 +6,7 @@
 // After simd.h.
 #include "kernel/cpu/math-inl.h"
 #include "kernel/cpu/top_scan-inl.h"
-//
+// The rest.
 #include <algorithm>
 #include <cmath>
 #include <cstring>

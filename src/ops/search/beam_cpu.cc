@@ -7,7 +7,7 @@
 #include "kernel/cpu/math-inl.h"
 #include "kernel/cpu/simd.h"
 #include "kernel/cpu/top_scan-inl.h"
-//
+// The rest.
 #include <algorithm>
 #include <cmath>
 #include <cstring>

@@ -2,13 +2,13 @@
 
 #include "base/error.h"
 #include "nn/layers.h"
-#include "nn/op_calls.h"
 #include "ops/all.h"
 #include "ops/attention/attention.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/iota/iota.h"
 #include "ops/reduce/reduce.h"
 #include "ops/reshape/reshape.h"
+#include "ops/slice/slice.h"
 #include "ops/softmax/softmax.h"
 
 namespace floe {
@@ -37,11 +37,12 @@ Value mean_probabilities(ModelContext& m, Value q, Value k, Value lengths, std::
   }
   Value sum;
   for (const int64_t head : heads) {
-    const Value one = call_slice(m.b, all, 1, Dim(head), Dim(1));
+    const Value one = slice(m.b, all, 1, Dim(head), Dim(1));
     sum = sum ? add(m.b, sum, one) : one;
   }
   const Type type = m.b.type(sum);
-  return scale(m.b, reshape(m.b, sum, {type.dim(0), type.dim(2), type.dim(3)}), 1.0 / static_cast<double>(heads.size()));
+  return scale(m.b, reshape(m.b, sum, {type.dim(0), type.dim(2), type.dim(3)}),
+               1.0 / static_cast<double>(heads.size()));
 }
 
 void check_alignment(const ModelConfig& config, const AlignmentOptions& alignment) {
@@ -86,7 +87,8 @@ SequenceValues build_sequences(ModelContext& m, bool dropout, const AlignmentOpt
     }
     return attend_to_lengths(m, p, source_lengths);
   };
-  const Value positions = m.config.positions == PositionKind::rotary ? first_positions(m, target_in) : Value{};
+  const Value positions =
+      m.config.positions == PositionKind::rotary ? first_positions(m, target_in) : Value{};
   result.x = decoder_stack(m, embed(m, Side::target, target_in), positions, attention);
   return result;
 }
@@ -122,7 +124,8 @@ Graph training_graph(const ModelConfig& config, const TrainingOptions& options) 
 ScoringValues build_scoring(Builder& b, const ModelConfig& config, const ScoringOptions& options) {
   if (options.alignment) check_alignment(config, *options.alignment);
   ModelContext m(b, config);
-  const SequenceValues s = build_sequences(m, /*dropout=*/false, options.alignment ? &*options.alignment : nullptr);
+  const SequenceValues s =
+      build_sequences(m, /*dropout=*/false, options.alignment ? &*options.alignment : nullptr);
   ScoringValues values;
   values.alignment = s.alignment;
   values.log_probs = log_softmax(b, output_logits(m, s.x));  // [B, T, V]
@@ -130,7 +133,8 @@ ScoringValues build_scoring(Builder& b, const ModelConfig& config, const Scoring
   const Builder::Scope scope(b, "output");
   const Type target = b.type(s.target_out);
   const Value vocabulary = iota(b, {Dim(config.target_vocabulary)}, 0);
-  const Value is_target = elementwise(b, "eq", {vocabulary, reshape(b, s.target_out, {target.dim(0), target.dim(1), Dim(1)})});
+  const Value is_target =
+      elementwise(b, "eq", {vocabulary, reshape(b, s.target_out, {target.dim(0), target.dim(1), Dim(1)})});
   const Value zero = b.scalar(0);
   const Value picked = reduce_sum(b, select(b, is_target, values.log_probs, zero), {2}, /*keep=*/false);
   const Value is_token = elementwise(b, "ne", {s.target_out, b.scalar(config.pad_id, DType::i32)});
@@ -229,7 +233,7 @@ Graph uncached_step_graph(const ModelConfig& config, const CacheOptions& options
   };
   const Value positions = config.positions == PositionKind::rotary ? first_positions(m, tokens) : Value{};
   const Value x = decoder_stack(m, embed(m, Side::target, tokens), positions, attention);
-  const Value last = call_slice(b, x, 1, T - Dim(1), Dim(1));  // [R, 1, d]
+  const Value last = slice(b, x, 1, T - Dim(1), Dim(1));  // [R, 1, d]
   b.output("logits", output_logits(m, reshape(b, last, {R, Dim(config.d_model)})));
   return graph;
 }

@@ -265,7 +265,8 @@ class DimParser {
     } else if (at_ < text_.size() && std::isdigit(static_cast<unsigned char>(text_[at_])) != 0) {
       int64_t value = 0;
       while (at_ < text_.size() && std::isdigit(static_cast<unsigned char>(text_[at_])) != 0) {
-        if (__builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, text_[at_++] - '0', &value)) {
+        if (__builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, text_[at_++] - '0', &value)) {
           fail_user("size '{}' is too large", text_);
         }
       }
@@ -403,7 +404,8 @@ SymbolTable::Range SymbolTable::range(const Dim& dim) const {
       if (std::isfinite(bound)) largest = std::max(largest, std::fabs(c * bound));
     }
   }
-  // Past 2^53 the sums above are rounded; widened by more than their error, the range still holds every value.
+  // Past 2^53 the sums above are rounded; widened by more than their error, the range still holds every
+  // value.
   if (largest >= 0x1p53) {
     const double error = largest * static_cast<double>(dim.terms_.size()) * 0x1p-50;
     total = {total.min - error, total.max + error};
@@ -419,7 +421,8 @@ Known SymbolTable::equal(const Dim& a, const Dim& b) const {
   if (r.min == 0 && r.max == 0) return Known::yes;
   // 8*k + 4 is never 0: the constant is not a multiple of what divides the rest.
   const Dim::Term& last = difference.terms_.back();
-  if (last.atoms.empty() && last.coefficient % divisor(difference - Dim(last.coefficient)) != 0) return Known::no;
+  if (last.atoms.empty() && last.coefficient % divisor(difference - Dim(last.coefficient)) != 0)
+    return Known::no;
   return Known::unknown;
 }
 

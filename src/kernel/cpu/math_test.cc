@@ -2,9 +2,8 @@
 // run.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernel/cpu/math_test.cc"
-#include "kernel/cpu/simd.h"
-// After simd.h.
 #include "kernel/cpu/math-inl.h"
+#include "kernel/cpu/simd.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace floe {

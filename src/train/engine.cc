@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "ir/rewrite.h"
 #include "nn/transformer.h"
 
 namespace floe {

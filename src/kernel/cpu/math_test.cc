@@ -2,8 +2,9 @@
 // run.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernel/cpu/math_test.cc"
-#include "kernel/cpu/math-inl.h"
 #include "kernel/cpu/simd.h"
+
+#include "kernel/cpu/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace floe {

@@ -8,9 +8,10 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernel/cpu/tile_run.cc"
+#include "kernel/cpu/simd.h"
+
 #include "kernel/cpu/math-inl.h"
 #include "kernel/cpu/philox-inl.h"
-#include "kernel/cpu/simd.h"
 
 // Elements do not meet, so a loop whose result lies over an operand may still be vectorised.
 #define FLOE_ELEMENTS(i, n) _Pragma("GCC ivdep") for (int64_t i = 0; i < (n); ++i)

@@ -3,9 +3,10 @@
 // (kernel/cpu/attention-inl.h).
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/attention/attention_cpu.cc"
+#include "kernel/cpu/simd.h"
+
 #include "kernel/cpu/attention-inl.h"
 #include "kernel/cpu/philox_patch-inl.h"
-#include "kernel/cpu/simd.h"
 #include "kernel/cpu/softmax-inl.h"
 #include "ops/attention/attention_kernel.h"
 

@@ -3,9 +3,10 @@
 // lse, by blocks of kKeys keys and kQueries queries.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/attention/attention_grad_cpu.cc"
+#include "kernel/cpu/simd.h"
+
 #include "kernel/cpu/attention-inl.h"
 #include "kernel/cpu/philox_patch-inl.h"
-#include "kernel/cpu/simd.h"
 #include "ops/attention/attention_kernel.h"
 
 HWY_BEFORE_NAMESPACE();

@@ -3,11 +3,12 @@
 // for the same keys, however the cache is cut into blocks.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/paged_attention/paged_attention_cpu.cc"
+#include "kernel/cpu/simd.h"
+
 #include <cstring>
 
 #include "base/error.h"
 #include "kernel/cpu/attention-inl.h"
-#include "kernel/cpu/simd.h"
 #include "ops/paged_attention/paged_attention_kernel.h"
 
 HWY_BEFORE_NAMESPACE();

@@ -1,7 +1,8 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/rms_norm/rms_norm_cpu.cc"
-#include "kernel/cpu/norm-inl.h"
 #include "kernel/cpu/simd.h"
+
+#include "kernel/cpu/norm-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace floe {

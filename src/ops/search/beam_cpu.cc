@@ -2,13 +2,9 @@
 // the sentence. A row's numbers come from 16 partial sums that do not depend on the machine's vectors.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/search/beam_cpu.cc"
-<<<<<<< HEAD
-=======
 #include "kernel/cpu/simd.h"
 // After simd.h.
->>>>>>> decode
 #include "kernel/cpu/math-inl.h"
-#include "kernel/cpu/simd.h"
 #include "kernel/cpu/top_scan-inl.h"
 // The rest.
 #include <algorithm>
@@ -23,14 +19,14 @@
 
 #ifndef FLOE_OPS_SEARCH_ROW_STATS_
 #define FLOE_OPS_SEARCH_ROW_STATS_
-    namespace floe {
+namespace floe {
 
-  // log-probability of id = (x[id] - most) - log_sum
-  struct RowStats {
-    float most = -std::numeric_limits<float>::infinity();
-    float log_sum = 0;
-    bool sound = true;  // no NaN, no +inf
-  };
+// log-probability of id = (x[id] - most) - log_sum
+struct RowStats {
+  float most = -std::numeric_limits<float>::infinity();
+  float log_sum = 0;
+  bool sound = true;  // no NaN, no +inf
+};
 
 }  // namespace floe
 #endif

@@ -431,11 +431,19 @@ TEST(DecodeEngine, RefusesWhatTheModelCannotTake) {
 
 TEST(DecodeEngine, NamesTheRoomThatASentenceNeeds) {
   Fixture f({.max_rows = 4, .cache_positions = 30, .source_positions = 16});
-  EXPECT_EQ(refusal(f, {{.source = {3, 4}}}, with_beam(5)),
-            "a sentence of 2 tokens with a beam of 5 and up to 16 target tokens needs 5 rows, 80 cache "
-            "positions and 1 "
-            "source blocks; there are 4, 30 and 1");
-  EXPECT_EQ(f.decode({{.source = {3, 4}}}, with_beam(1)).size(), 1u);  // and works on
+  const SequenceRow row{.source = {3, 4}};
+  EXPECT_EQ(refusal(f, {row}, with_beam(5)), "a beam of 5 needs as many rows; the engine has 4");
+  try {
+    f.decode({row}, with_beam(2));
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::device);  // whoever batches may try with less
+    EXPECT_STREQ(
+        e.what(),
+        "a sentence of 2 tokens with a beam of 2 and up to 16 target tokens needs 32 cache positions and "
+        "1 source blocks; there are 30 and 1");
+  }
+  EXPECT_EQ(f.decode({row}, with_beam(1)).size(), 1u);  // and works on
 }
 
 TEST(DecodeEngine, AModelWithDamagedWeightsIsAnError) {

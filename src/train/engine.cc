@@ -19,7 +19,7 @@ Tensor scalar_i32(int64_t value) { return Tensor::from_ints({}, {static_cast<int
 
 }  // namespace
 
-std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config, const EngineOptions& options,
+std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config, const TrainingEngineOptions& options,
                                                      const KernelTable& kernels,
                                                      std::vector<std::string>* trainable) {
   const Graph loss = training_graph(config, {options.label_smoothing, true});
@@ -33,7 +33,7 @@ std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config, 
   return compile(graphs, kernels);
 }
 
-TrainingEngine::TrainingEngine(const ModelConfig& config, const EngineOptions& options, Weights weights,
+TrainingEngine::TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options, Weights weights,
                                const KernelTable& kernels, ThreadPool& pool, State& state)
     : config_(config),
       options_(options),

@@ -5,7 +5,6 @@
 #include "kernel/cpu/simd.h"
 // After simd.h.
 #include "kernel/cpu/math-inl.h"
-#include "kernel/cpu/simd.h"
 #include "kernel/cpu/top_scan-inl.h"
 // The rest.
 #include <algorithm>

@@ -7,6 +7,8 @@
 // 0..D-1, an output one chain over its keys in order, keys come in blocks of kKeys counted from key 0, and a
 // row's sum keeps one partial sum for each lane = key mod lanes. How many queries share a register tile
 // changes none of these.
+#include "kernel/cpu/simd.h"  // before the guard: it includes the kernel file once a target
+
 #if defined(FLOE_KERNEL_CPU_ATTENTION_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FLOE_KERNEL_CPU_ATTENTION_INL_H_
 #undef FLOE_KERNEL_CPU_ATTENTION_INL_H_

@@ -485,17 +485,11 @@ class AttentionRefuses : public testing::Test {
 TEST_F(AttentionRefuses, ShapesThatDoNotFit) {
   const Value q = input(DType::f32, {2, 3, 4, 8});
   const Value k = input(DType::f32, {2, 5, 4, 8});
-  EXPECT_EQ(message([&] {
-              attention(b_, {q, input(DType::f32, {2, 5, 4, 7}), k});
-            }),
+  EXPECT_EQ(message([&] { attention(b_, {q, input(DType::f32, {2, 5, 4, 7}), k}); }),
             "[attention] q and k must agree in batch and head size, got f32[2, 3, 4, 8] and f32[2, 5, 4, 7]");
-  EXPECT_EQ(message([&] {
-              attention(b_, {q, input(DType::f32, {2, 5, 3, 8}), k});
-            }),
+  EXPECT_EQ(message([&] { attention(b_, {q, input(DType::f32, {2, 5, 3, 8}), k}); }),
             "[attention] 4 query heads are no multiple of 3 key heads");
-  EXPECT_EQ(message([&] {
-              attention(b_, {q, k, input(DType::f32, {2, 6, 4, 8})});
-            }),
+  EXPECT_EQ(message([&] { attention(b_, {q, k, input(DType::f32, {2, 6, 4, 8})}); }),
             "[attention] k and v must agree in all but head size, got f32[2, 5, 4, 8] and f32[2, 6, 4, 8]");
   EXPECT_EQ(message([&] { attention(b_, {.q = q, .k = k, .v = k, .lengths = input(DType::i32, {3})}); }),
             "[attention] lengths must be i32[2], got i32[3]");
@@ -504,20 +498,14 @@ TEST_F(AttentionRefuses, ShapesThatDoNotFit) {
 TEST_F(AttentionRefuses, AttributesThatMeanNothing) {
   const Value q = input(DType::f32, {2, 3, 4, 8});
   Attrs attrs{{"causal", std::string("left")}, {"scale", 1.0}, {"lengths", false}};
-  EXPECT_EQ(message([&] {
-              b_.add_all("attention", {q, q, q}, attrs);
-            }),
+  EXPECT_EQ(message([&] { b_.add_all("attention", {q, q, q}, attrs); }),
             "[attention] causal must be none, top_left or bottom_right, got 'left'");
   attrs.set("causal", std::string("none"));
   attrs.set("dropout", 1.0);
-  EXPECT_EQ(message([&] {
-              b_.add_all("attention", {q, q, q}, attrs);
-            }),
+  EXPECT_EQ(message([&] { b_.add_all("attention", {q, q, q}, attrs); }),
             "[attention] dropout must be in [0, 1), got 1");
   attrs.set("dropout", 0.5);
-  EXPECT_EQ(message([&] {
-              b_.add_all("attention", {q, q, q}, attrs);
-            }),
+  EXPECT_EQ(message([&] { b_.add_all("attention", {q, q, q}, attrs); }),
             "[attention] takes 5 inputs with lengths = false and dropout = 0.5, got 3");
 }
 

@@ -20,7 +20,8 @@ Pipeline pipeline(const KernelTable* kernels, DeviceKind device, std::vector<std
   });
   // What the meanings brought may be shared and folded, too.
   passes.add("simplify_again", simplify);
-  // Element-by-element work becomes groups, each one kernel; activations join the matrix products before them.
+  // Element-by-element work becomes groups, each one kernel; activations join the matrix products before
+  // them.
   passes.add("fuse", fuse);
   return passes;
 }

@@ -1,4 +1,6 @@
 // Softmax of one row. Included once a target, after kernel/cpu/simd.h.
+#include "kernel/cpu/simd.h"  // before the guard: it includes the kernel file once a target
+
 #if defined(FLOE_KERNEL_CPU_SOFTMAX_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FLOE_KERNEL_CPU_SOFTMAX_INL_H_
 #undef FLOE_KERNEL_CPU_SOFTMAX_INL_H_

@@ -336,15 +336,11 @@ TEST(Group, RefusesABodyThatDoesNotFit) {
   const Value x = shapes.input("x", {2, 3});
   shapes.b.output("y", scale(shapes.b, x, 2));
   shapes.b.output("z", shapes.b.scalar(1));
-  EXPECT_EQ(refusal([&](Builder& b) {
-              group(b, shapes.graph, {b.input("x", {DType::f32, {2, 3}})});
-            }),
+  EXPECT_EQ(refusal([&](Builder& b) { group(b, shapes.graph, {b.input("x", {DType::f32, {2, 3}})}); }),
             "[group] results must have one shape, got f32[2, 3] and f32[]");
   Body sum;
   sum.b.output("y", sum.b.add("reduce_sum", {sum.input("x", {2, 3})}, {{"axes", std::vector<int64_t>{0}}}));
-  EXPECT_EQ(refusal([&](Builder& b) {
-              group(b, sum.graph, {b.input("x", {DType::f32, {2, 3}})});
-            }),
+  EXPECT_EQ(refusal([&](Builder& b) { group(b, sum.graph, {b.input("x", {DType::f32, {2, 3}})}); }),
             "[group] 'reduce_sum' is no pointwise op");
 }
 

@@ -56,7 +56,8 @@ TEST(Plan, WritesANewStateOverTheOldOne) {
   const ProgramEntry entry = entry_of(graph);
   EXPECT_EQ(arena_storages(entry), 0) << print(entry);
   EXPECT_EQ(entry.steps.size(), 1u);
-  check_program(graph, {{"x", random_tensor(DType::f32, {7}, 1)}}, {{"sum", random_tensor(DType::f32, {7}, 2)}});
+  check_program(graph, {{"x", random_shared(DType::f32, {7}, 1)}},
+                {{"sum", random_shared(DType::f32, {7}, 2)}});
 }
 
 TEST(Plan, ReadersOfAnOldStateComeBeforeItsNewValue) {
@@ -68,7 +69,8 @@ TEST(Plan, ReadersOfAnOldStateComeBeforeItsNewValue) {
       "  %4 = mul(%1, %3) : f32[5]\n"
       "  update \"s\" = %2\n"
       "  return \"old times sum\" = %4\n");
-  check_program(graph, {{"x", random_tensor(DType::f32, {5}, 1)}}, {{"s", random_tensor(DType::f32, {5}, 2)}});
+  check_program(graph, {{"x", random_shared(DType::f32, {5}, 1)}},
+                {{"s", random_shared(DType::f32, {5}, 2)}});
 }
 
 TEST(Plan, SwapsTwoStates) {
@@ -77,7 +79,8 @@ TEST(Plan, SwapsTwoStates) {
       "  %1 = state {dims = <5>, dtype = f32, name = \"b\"} : f32[5]\n"
       "  update \"a\" = %1\n"
       "  update \"b\" = %0\n");
-  check_program(graph, {}, {{"a", random_tensor(DType::f32, {5}, 1)}, {"b", random_tensor(DType::f32, {5}, 2)}});
+  check_program(graph, {},
+                {{"a", random_shared(DType::f32, {5}, 1)}, {"b", random_shared(DType::f32, {5}, 2)}});
 }
 
 TEST(Plan, NeverWritesOverAnInput) {
@@ -86,11 +89,9 @@ TEST(Plan, NeverWritesOverAnInput) {
       "  %1 = exp(%0) : f32[6]\n"
       "  return \"y\" = %1\n");
   const Tensor x = random_tensor(DType::f32, {6}, 3);
-  const Tensor before = copy_of(x);
-  TensorMap inputs;
-  inputs["x"] = copy_of(x);
-  run_program(graph, inputs, {});
-  for (int64_t i = 0; i < 6; ++i) EXPECT_EQ(inputs["x"].at(i), before.at(i));
+  const TensorPtr fed = share(copy_of(x));
+  run_program(graph, {{"x", fed}}, {});
+  for (int64_t i = 0; i < 6; ++i) EXPECT_EQ(fed->at(i), x.at(i));
 }
 
 TEST(Plan, OutputsThatAreViewsOfOneValueBothSurvive) {
@@ -102,7 +103,8 @@ TEST(Plan, OutputsThatAreViewsOfOneValueBothSurvive) {
       "  %3 = reshape(%1) {dims = <6*B>} : f32[6*B]\n"
       "  return \"part\" = %2\n"
       "  return \"flat\" = %3\n");
-  for (const int64_t b : {0, 1, 2, 7}) check_program(graph, {{"x", random_tensor(DType::f32, {b, 6}, 5)}}, {});
+  for (const int64_t b : {0, 1, 2, 7})
+    check_program(graph, {{"x", random_shared(DType::f32, {b, 6}, 5)}}, {});
 }
 
 TEST(MemoryPlan, StoragesThatLiveTogetherDoNotOverlap) {

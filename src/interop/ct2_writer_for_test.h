@@ -66,7 +66,8 @@ struct Ct2Writer {
     std::vector<float> scales;
     for (int64_t r = 0; r < rows; ++r) {
       double largest = 0;
-      for (int64_t c = 0; c < columns; ++c) largest = std::max(largest, std::fabs(tensor.at(r * columns + c)));
+      for (int64_t c = 0; c < columns; ++c)
+        largest = std::max(largest, std::fabs(tensor.at(r * columns + c)));
       scales.push_back(static_cast<float>(127 / largest));
       for (int64_t c = 0; c < columns; ++c) {
         q.push_back(static_cast<int8_t>(std::nearbyint(tensor.at(r * columns + c) * scales.back())));

@@ -114,8 +114,8 @@ class Parser {
   Ct2File take() {
     const auto version = bytes_.number<uint32_t>("the version");
     if (version < kFirstVersion || version > kLastVersion) {
-      fail_user("{}: binary version {} of CTranslate2's format; Floe reads {} to {}", name_, version, kFirstVersion,
-                kLastVersion);
+      fail_user("{}: binary version {} of CTranslate2's format; Floe reads {} to {}", name_, version,
+                kFirstVersion, kLastVersion);
     }
     file_.version = static_cast<int>(version);
     file_.spec = bytes_.text("the name of the specification");
@@ -142,8 +142,8 @@ class Parser {
       shape.push_back(dim);
       // Every element takes a byte or more, so the product may stop here at the size of the file.
       if (dim != 0 && elements > bytes_.left() / dim) {
-        fail_user("{}: {} is larger than what is left of the file ({} bytes): dims {}...", name_, what, bytes_.left(),
-                  text_of(shape));
+        fail_user("{}: {} is larger than what is left of the file ({} bytes): dims {}...", name_, what,
+                  bytes_.left(), text_of(shape));
       }
       elements *= dim;
     }
@@ -179,7 +179,8 @@ class Parser {
     for (uint32_t i = 0; i < count; ++i) {
       const std::string alias = bytes_.text(fmt::format("alias {}", i));
       const std::string of = bytes_.text(fmt::format("the tensor of alias '{}'", alias));
-      if (!file_.tensors.contains(of)) fail_user("{}: alias '{}' names the unknown tensor '{}'", name_, alias, of);
+      if (!file_.tensors.contains(of))
+        fail_user("{}: alias '{}' names the unknown tensor '{}'", name_, alias, of);
       if (file_.tensors.contains(alias) || !file_.aliases.emplace(alias, of).second) {
         fail_user("{}: tensor '{}' is given twice", name_, alias);
       }
@@ -190,7 +191,8 @@ class Parser {
   void dequantize(const std::string& name) {
     Tensor& values = file_.tensors.at(name);
     const auto found = file_.tensors.find(name + "_scale");
-    if (found == file_.tensors.end()) fail_user("{}: tensor '{}' is quantized but '{}_scale' is missing", name_, name, name);
+    if (found == file_.tensors.end())
+      fail_user("{}: tensor '{}' is quantized but '{}_scale' is missing", name_, name, name);
     const Tensor& scale = found->second;
     if (scale.dtype() != DType::f32) fail_user("{}: tensor '{}_scale' must be floating", name_, name);
     const int64_t rows = values.shape().empty() ? 1 : values.shape()[0];
@@ -216,7 +218,9 @@ class Parser {
 
 }  // namespace
 
-Ct2File parse_ctranslate2(std::string_view bytes, std::string_view file) { return Parser(bytes, file).take(); }
+Ct2File parse_ctranslate2(std::string_view bytes, std::string_view file) {
+  return Parser(bytes, file).take();
+}
 
 namespace {
 

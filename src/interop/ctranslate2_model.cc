@@ -1,5 +1,5 @@
-// From CTranslate2's variables to Floe's configuration and weights. Every variable must find its place: one that does
-// not is a feature that Floe would silently leave out, and is refused by name.
+// From CTranslate2's variables to Floe's configuration and weights. Every variable must find its place: one
+// that does not is a feature that Floe would silently leave out, and is refused by name.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -31,7 +31,8 @@ class Mapper {
   Mapper(Ct2File file, std::string_view name) : file_(std::move(file)), name_(name) {}
 
   Ct2Model take() {
-    if (file_.spec != "TransformerBase" && file_.spec != "TransformerBig" && file_.spec != "TransformerSpec") {
+    if (file_.spec != "TransformerBase" && file_.spec != "TransformerBig" &&
+        file_.spec != "TransformerSpec") {
       fail_user("{}: a model of kind '{}'; Floe reads encoder-decoder Transformers", name_, file_.spec);
     }
     read_config();
@@ -72,11 +73,13 @@ class Mapper {
       const std::string name = prefix + word;
       const Tensor* tensor = find(name);
       if (tensor == nullptr) continue;
-      if (tensor->size() != 1) fail_user("{}: '{}' must be one number, got {}", name_, name, text_of(tensor->shape()));
+      if (tensor->size() != 1)
+        fail_user("{}: '{}' must be one number, got {}", name_, name, text_of(tensor->shape()));
       used_.insert(resolve(name));
       used_.insert(name);
       if (value && *value != tensor->at(0)) {
-        fail_user("{}: '{}' differs between encoder and decoder: {} and {}", name_, word, *value, tensor->at(0));
+        fail_user("{}: '{}' differs between encoder and decoder: {} and {}", name_, word, *value,
+                  tensor->at(0));
       }
       value = tensor->at(0);
     }
@@ -100,7 +103,7 @@ class Mapper {
 
   void read_config() {
     source_embedding_ = find("encoder/embeddings_0/weight") != nullptr ? "encoder/embeddings_0/weight"
-                                                                        : "encoder/embeddings/weight";
+                                                                       : "encoder/embeddings/weight";
     const Tensor& source = matrix(source_embedding_);
     const Tensor& target = matrix("decoder/embeddings/weight");
     config_.d_model = target.shape()[1];
@@ -118,8 +121,8 @@ class Mapper {
     const bool gated = find("encoder/layer_0/ffn/linear_0_noact/weight") != nullptr;
     config_.d_ff = matrix("encoder/layer_0/ffn/linear_0/weight").shape()[0];
     config_.norm_placement = flag("pre_norm", true) ? NormPlacement::pre : NormPlacement::post;
-    config_.norm_kind = find("encoder/layer_0/ffn/layer_norm/beta") != nullptr ? NormKind::layer_norm
-                                                                                : NormKind::rms_norm;
+    config_.norm_kind =
+        find("encoder/layer_0/ffn/layer_norm/beta") != nullptr ? NormKind::layer_norm : NormKind::rms_norm;
     config_.norm_epsilon = 1e-5;
     config_.biases = find("encoder/layer_0/ffn/linear_0/bias") != nullptr;
     config_.output_bias = find("decoder/projection/bias") != nullptr;
@@ -131,13 +134,16 @@ class Mapper {
     if (flag("start_from_zero_embedding", false)) {
       fail_user("{}: the decoder starts from a zero vector; Floe has no such start", name_);
     }
-    if (flag("alibi", false)) fail_user("{}: attention with linear biases (ALiBi) is not known to Floe", name_);
-    for (const char* word : {"alibi_use_positive_positions", "scale_alibi"}) attribute(word, 0);  // of ALiBi only
+    if (flag("alibi", false))
+      fail_user("{}: attention with linear biases (ALiBi) is not known to Floe", name_);
+    for (const char* word : {"alibi_use_positive_positions", "scale_alibi"})
+      attribute(word, 0);  // of ALiBi only
   }
 
   Activation activation(int64_t id, bool gated) {
     if (gated) {
-      if (id != 2) fail_user("{}: a gated feed-forward layer with activation {}; Floe knows SiLU (2)", name_, id);
+      if (id != 2)
+        fail_user("{}: a gated feed-forward layer with activation {}; Floe knows SiLU (2)", name_, id);
       return Activation::swiglu;
     }
     switch (id) {
@@ -184,7 +190,8 @@ class Mapper {
     } else if (std::fabs(value - root) <= 1e-6 * root) {
       config_.scale_embeddings = true;
     } else {
-      fail_user("{}: embeddings are scaled by {}; Floe knows 1 and the root of the width, {}", name_, value, root);
+      fail_user("{}: embeddings are scaled by {}; Floe knows 1 and the root of the width, {}", name_, value,
+                root);
     }
   }
 
@@ -193,7 +200,7 @@ class Mapper {
     const std::string target = resolve("decoder/embeddings/weight");
     const std::string output = resolve("decoder/projection/weight");
     need("decoder/projection/weight");
-    config_.tied = source == target ? (target == output ? Tied::all : Tied::source_target)
+    config_.tied = source == target   ? (target == output ? Tied::all : Tied::source_target)
                    : target == output ? Tied::target_output
                                       : Tied::none;
     if (source == output && source != target) {
@@ -223,8 +230,8 @@ class Mapper {
     const Tensor& a = need(top);
     const Tensor& b = need(bottom);
     if (a.shape().empty() || a.shape() != b.shape() || a.dtype() != DType::f32 || b.dtype() != DType::f32) {
-      fail_user("{}: '{}' is {}, '{}' is {}: they must be floating and of one shape", name_, top, text_of(a.shape()), bottom,
-                text_of(b.shape()));
+      fail_user("{}: '{}' is {}, '{}' is {}: they must be floating and of one shape", name_, top,
+                text_of(a.shape()), bottom, text_of(b.shape()));
     }
     Shape shape = a.shape();
     shape[0] *= 2;
@@ -289,7 +296,8 @@ class Mapper {
 
   void refuse_the_rest() const {
     const auto check = [&](const std::string& name) {
-      const bool no_effect = std::find(kNoEffect.begin(), kNoEffect.end(), last_word(name)) != kNoEffect.end();
+      const bool no_effect =
+          std::find(kNoEffect.begin(), kNoEffect.end(), last_word(name)) != kNoEffect.end();
       if (!no_effect && !used_.contains(name)) {
         fail_user("{}: '{}' has no place in the models that Floe knows", name_, name);
       }

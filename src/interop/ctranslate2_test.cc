@@ -71,7 +71,8 @@ TEST(CTranslate2, DequantizesRowsWithinHalfAStep) {
     const Tensor& got = model.weights.at(name);
     double largest = 0;
     for (int64_t i = 0; i < tensor.size(); ++i) largest = std::max(largest, std::fabs(tensor.at(i)));
-    // Half a step of the row is at most half of absmax / 127; the scale's own rounding adds 127 * 2^-24 of a step.
+    // Half a step of the row is at most half of absmax / 127; the scale's own rounding adds 127 * 2^-24 of a
+    // step.
     for (int64_t i = 0; i < tensor.size(); ++i) {
       ASSERT_NEAR(got.at(i), tensor.at(i), 0.501 * largest / 127) << name;
     }
@@ -88,12 +89,10 @@ TEST(CTranslate2, ReadsEveryVersionAndType) {
   }
   Ct2Writer writer;
   writer.version = 6;
-  writer.entries = {{"f16", {2}, 4, raw<uint16_t>({0x3c00, 0xc000})},
-                    {"bf16", {2}, 5, raw<uint16_t>({0x3f80, 0xc000})},
-                    {"i32", {1}, 3, raw<int32_t>({-70000})},
-                    {"a/weight", {1, 2}, 2, raw<int16_t>({500, -250})},
-                    {"a/weight_scale", {}, 0, raw<float>({1000})},
-                    {"empty", {0, 3}, 0, ""}};
+  writer.entries = {
+      {"f16", {2}, 4, raw<uint16_t>({0x3c00, 0xc000})}, {"bf16", {2}, 5, raw<uint16_t>({0x3f80, 0xc000})},
+      {"i32", {1}, 3, raw<int32_t>({-70000})},          {"a/weight", {1, 2}, 2, raw<int16_t>({500, -250})},
+      {"a/weight_scale", {}, 0, raw<float>({1000})},    {"empty", {0, 3}, 0, ""}};
   writer.aliases = {{"b/weight", "a/weight"}};
   const Ct2File file = parse_ctranslate2(writer.bytes(), "model.bin");
   EXPECT_EQ(file.tensors.at("f16").at(1), -2);
@@ -132,9 +131,11 @@ TEST(CTranslate2, NamesTheDamagedTensor) {
   };
   Ct2Writer writer = one({"w", {2}, 0, raw<float>({1, 2})});
   writer.version = 7;
-  EXPECT_EQ(parse_refusal(writer.bytes()), "model.bin: binary version 7 of CTranslate2's format; Floe reads 2 to 6");
+  EXPECT_EQ(parse_refusal(writer.bytes()),
+            "model.bin: binary version 7 of CTranslate2's format; Floe reads 2 to 6");
   writer.version = 1;
-  EXPECT_EQ(parse_refusal(writer.bytes()), "model.bin: binary version 1 of CTranslate2's format; Floe reads 2 to 6");
+  EXPECT_EQ(parse_refusal(writer.bytes()),
+            "model.bin: binary version 1 of CTranslate2's format; Floe reads 2 to 6");
   EXPECT_EQ(parse_refusal(one({"w", {2}, 9, raw<float>({1, 2})}).bytes()),
             "model.bin: tensor 'w' has the unknown type 9");
   EXPECT_EQ(parse_refusal(one({"w", {3}, 0, raw<float>({1, 2})}).bytes()),
@@ -184,13 +185,15 @@ TEST(CTranslate2, RefusesWhatItWouldOtherwiseLeaveOut) {
   EXPECT_EQ(with([](Ct2Writer& w) {
               w.floats("encoder/layer_0/self_attention/relative_position_keys", Tensor(DType::f32, {3, 4}));
             }),
-            "model.bin: 'encoder/layer_0/self_attention/relative_position_keys' has no place in the models that Floe "
+            "model.bin: 'encoder/layer_0/self_attention/relative_position_keys' has no place in the models "
+            "that Floe "
             "knows");
   EXPECT_EQ(with([](Ct2Writer& w) { w.flag("decoder/alibi", 1); }),
             "model.bin: attention with linear biases (ALiBi) is not known to Floe");
   EXPECT_EQ(with([](Ct2Writer& w) { w.flag("decoder/start_from_zero_embedding", 1); }),
             "model.bin: the decoder starts from a zero vector; Floe has no such start");
-  EXPECT_EQ(with([](Ct2Writer& w) { w.flag("activation", 5); }), "model.bin: activation 5 is not known to Floe");
+  EXPECT_EQ(with([](Ct2Writer& w) { w.flag("activation", 5); }),
+            "model.bin: activation 5 is not known to Floe");
   EXPECT_EQ(with([](Ct2Writer& w) { w.entry("num_heads").data = raw<int8_t>({0}); }),
             "model.bin: 'num_heads' = 0 must be at least 1");
   EXPECT_EQ(with([](Ct2Writer& w) { w.entry("num_heads").data = raw<int8_t>({3}); }),
@@ -200,8 +203,8 @@ TEST(CTranslate2, RefusesWhatItWouldOtherwiseLeaveOut) {
   EXPECT_EQ(with([](Ct2Writer& w) { w.entry("decoder/layer_1/ffn/linear_1/bias").name = "elsewhere"; }),
             "model.bin: tensor 'decoder/layer_1/ffn/linear_1/bias' is missing");
   EXPECT_EQ(with([](Ct2Writer& w) {
-              w.entry("decoder/layer_1/ffn/linear_1/bias") = {"decoder/layer_1/ffn/linear_1/bias", {1}, 0,
-                                                              raw<float>({0})};
+              w.entry("decoder/layer_1/ffn/linear_1/bias") = {
+                  "decoder/layer_1/ffn/linear_1/bias", {1}, 0, raw<float>({0})};
             }),
             "model.bin: tensor 'decoder.1.feed_forward.down.bias' must be f32[8], got f32[1]");
   EXPECT_EQ(with([](Ct2Writer& w) {

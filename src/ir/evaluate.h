@@ -39,7 +39,8 @@ struct Evaluation {
   RefMap updates;
 };
 
-// Gives a node's results in the evaluator's stead, or nothing: collectives, whose values depend on other ranks.
+// Gives a node's results in the evaluator's stead, or nothing: collectives, whose values depend on other
+// ranks.
 using NodeEvaluator =
     std::function<std::optional<std::vector<RefTensor>>(const Node& node, std::span<const RefTensor> inputs)>;
 

@@ -16,9 +16,10 @@ struct Named {
   std::string_view name;
 };
 
-constexpr std::array<Named<Architecture>, 2> kArchitectures{{{Architecture::encoder_decoder, "encoder_decoder"},
-                                                             {Architecture::decoder_only, "decoder_only"}}};
-constexpr std::array<Named<NormPlacement>, 2> kPlacements{{{NormPlacement::pre, "pre"}, {NormPlacement::post, "post"}}};
+constexpr std::array<Named<Architecture>, 2> kArchitectures{
+    {{Architecture::encoder_decoder, "encoder_decoder"}, {Architecture::decoder_only, "decoder_only"}}};
+constexpr std::array<Named<NormPlacement>, 2> kPlacements{
+    {{NormPlacement::pre, "pre"}, {NormPlacement::post, "post"}}};
 constexpr std::array<Named<NormKind>, 2> kNorms{
     {{NormKind::layer_norm, "layer_norm"}, {NormKind::rms_norm, "rms_norm"}}};
 constexpr std::array<Named<Activation>, 5> kActivations{{{Activation::relu, "relu"},
@@ -92,18 +93,21 @@ void ModelConfig::validate() const {
     require_positive("encoder_layers", encoder_layers);
     require_vocabulary("source_vocabulary", source_vocabulary);
     if ((tied == Tied::all || tied == Tied::source_target) && source_vocabulary != target_vocabulary) {
-      fail_user("model: tied = {} needs one vocabulary, but source_vocabulary = {} and target_vocabulary = {}",
-                name_of(tied), source_vocabulary, target_vocabulary);
+      fail_user(
+          "model: tied = {} needs one vocabulary, but source_vocabulary = {} and target_vocabulary = {}",
+          name_of(tied), source_vocabulary, target_vocabulary);
     }
   } else {
-    if (encoder_layers != 0) fail_user("model: a decoder_only model has no encoder_layers, got {}", encoder_layers);
+    if (encoder_layers != 0)
+      fail_user("model: a decoder_only model has no encoder_layers, got {}", encoder_layers);
     if (source_vocabulary != 0) {
       fail_user("model: a decoder_only model has no source_vocabulary, got {}", source_vocabulary);
     }
     if (tied == Tied::source_target) fail_user("model: tied = source_target needs an encoder");
   }
   if (positions == PositionKind::rotary && head_dim() % 2 != 0) {
-    fail_user("model: rotary positions turn pairs, but the head size {} / {} = {} is odd", d_model, heads, head_dim());
+    fail_user("model: rotary positions turn pairs, but the head size {} / {} = {} is odd", d_model, heads,
+              head_dim());
   }
   if (positions == PositionKind::rotary && !(rotary_base > 1 && std::isfinite(rotary_base))) {
     fail_user("model: rotary_base must be finite and above 1, got {}", rotary_base);
@@ -111,17 +115,20 @@ void ModelConfig::validate() const {
   if (positions == PositionKind::sinusoidal && (d_model % 2 != 0 || d_model < 4)) {
     fail_user("model: sinusoidal positions need an even d_model of at least 4, got {}", d_model);
   }
-  if (!(norm_epsilon > 0 && norm_epsilon < 1)) fail_user("model: norm_epsilon must be in (0, 1), got {}", norm_epsilon);
+  if (!(norm_epsilon > 0 && norm_epsilon < 1))
+    fail_user("model: norm_epsilon must be in (0, 1), got {}", norm_epsilon);
   require_rate("residual_dropout", residual_dropout);
   require_rate("attention_dropout", attention_dropout);
   require_rate("activation_dropout", activation_dropout);
-  const std::pair<std::string_view, int32_t> ids[] = {{"pad_id", pad_id}, {"start_id", start_id}, {"eos_id", eos_id}};
+  const std::pair<std::string_view, int32_t> ids[] = {
+      {"pad_id", pad_id}, {"start_id", start_id}, {"eos_id", eos_id}};
   for (const auto& [name, id] : ids) {
     if (id < 0 || id >= target_vocabulary) {
       fail_user("model: {} = {} is outside the target vocabulary of {}", name, id, target_vocabulary);
     }
   }
-  if (eos_id == pad_id) fail_user("model: eos_id and pad_id are both {}: the end would not be learnt", eos_id);
+  if (eos_id == pad_id)
+    fail_user("model: eos_id and pad_id are both {}: the end would not be learnt", eos_id);
 }
 
 std::string_view name_of(Architecture value) { return name_in(kArchitectures, value); }
@@ -131,11 +138,17 @@ std::string_view name_of(Activation value) { return name_in(kActivations, value)
 std::string_view name_of(PositionKind value) { return name_in(kPositions, value); }
 std::string_view name_of(Tied value) { return name_in(kTied, value); }
 std::string_view name_of(Sinusoid value) { return name_in(kSinusoids, value); }
-void parse(std::string_view text, Architecture* value) { parse_in(kArchitectures, "architecture", text, value); }
-void parse(std::string_view text, NormPlacement* value) { parse_in(kPlacements, "norm placement", text, value); }
+void parse(std::string_view text, Architecture* value) {
+  parse_in(kArchitectures, "architecture", text, value);
+}
+void parse(std::string_view text, NormPlacement* value) {
+  parse_in(kPlacements, "norm placement", text, value);
+}
 void parse(std::string_view text, NormKind* value) { parse_in(kNorms, "norm", text, value); }
 void parse(std::string_view text, Activation* value) { parse_in(kActivations, "activation", text, value); }
-void parse(std::string_view text, PositionKind* value) { parse_in(kPositions, "kind of positions", text, value); }
+void parse(std::string_view text, PositionKind* value) {
+  parse_in(kPositions, "kind of positions", text, value);
+}
 void parse(std::string_view text, Tied* value) { parse_in(kTied, "tying", text, value); }
 void parse(std::string_view text, Sinusoid* value) { parse_in(kSinusoids, "sinusoid", text, value); }
 

@@ -1,5 +1,6 @@
-// What a Transformer is: every choice that changes its weights or its graph, as plain data. One config describes the
-// models we train and those we read from other engines, so conventions that differ between them are fields here.
+// What a Transformer is: every choice that changes its weights or its graph, as plain data. One config
+// describes the models we train and those we read from other engines, so conventions that differ between
+// them are fields here.
 #pragma once
 #include <cstdint>
 #include <string_view>
@@ -9,16 +10,21 @@ namespace floe {
 enum class Architecture { encoder_decoder, decoder_only };
 enum class NormPlacement { pre, post };  // pre adds one norm after the last layer of each stack
 enum class NormKind { layer_norm, rms_norm };
-enum class Activation { relu, gelu, gelu_tanh, silu, swiglu };  // swiglu: silu(gate) * up, twice d_ff rows in "up"
+// swiglu: silu(gate) * up, with twice d_ff rows in "up"
+enum class Activation { relu, gelu, gelu_tanh, silu, swiglu };
 enum class PositionKind { none, sinusoidal, learned, rotary };
-enum class Tied { none, source_target, target_output, all };  // which embeddings and output projection are one matrix
+// Which of the embeddings and the output projection are one matrix.
+enum class Tied { none, source_target, target_output, all };
 
-// Five tables in use under one name; a wrong one still gives fluent text. With d = d_model and i = 0, 1, ... of d / 2:
-//   interleaved  sine at 2i, cosine at 2i + 1, scale 10000^(-2i/d), from 0 (Vaswani et al., "Attention is all you need")
-//   opennmt      sines in the first half, cosines in the second, scale 10000^(-i/(d/2-1)), from 1 (also CTranslate2's)
-//   marian       as opennmt, from 0
-//   hf_marian    halves, scale 10000^(-2i/d), from 0
-//   fairseq      as opennmt, from padding id + 1
+// Five tables in use under one name; a wrong one still gives fluent text. With d = d_model and i below d / 2:
+// - interleaved: sine at 2i, cosine at 2i + 1, scale 10000^(-2i/d), counted from 0 (Vaswani et al.,
+// "Attention
+//   is all you need", 2017)
+// - opennmt, CTranslate2's too: sines in the first half, cosines in the second, scale 10000^(-i/(d/2-1)),
+// from 1
+// - marian: as opennmt, from 0
+// - hf_marian: halves, scale 10000^(-2i/d), from 0
+// - fairseq: as opennmt, from pad_id + 1
 enum class Sinusoid { interleaved, opennmt, marian, hf_marian, fairseq };
 
 struct ModelConfig {
@@ -27,7 +33,7 @@ struct ModelConfig {
   int64_t encoder_layers = 6;  // 0 for decoder_only
   int64_t decoder_layers = 6;
   int64_t heads = 8;
-  int64_t kv_heads = 8;  // fewer than heads: each serves heads / kv_heads query heads (Ainslie et al., "GQA", 2023)
+  int64_t kv_heads = 8;  // each serves heads / kv_heads query heads (Ainslie et al., "GQA", 2023)
   int64_t d_ff = 2048;
   int64_t source_vocabulary = 0;  // 0 for decoder_only
   int64_t target_vocabulary = 0;
@@ -65,7 +71,7 @@ struct ModelConfig {
   bool operator==(const ModelConfig&) const = default;
 };
 
-// Names as they stand in files and messages: "encoder_decoder", "rms_norm", "gelu_tanh", ... parse_... throw
+// Names as they stand in files and messages: "encoder_decoder", "rms_norm", "gelu_tanh", ... parse throws
 // Error{user} listing the names there are.
 std::string_view name_of(Architecture value);
 std::string_view name_of(NormPlacement value);

@@ -44,8 +44,10 @@ TEST(ModelConfig, NamesWhatIsWrong) {
       {[](ModelConfig& c) { c.d_ff = INT64_C(1) << 31; }, "model: d_ff = 2147483648 is beyond 2^30"},
       {[](ModelConfig& c) { c.heads = c.kv_heads = 3; }, "model: heads = 3 does not divide d_model = 8"},
       {[](ModelConfig& c) { c.heads = 4, c.kv_heads = 3; }, "model: kv_heads = 3 does not divide heads = 4"},
-      {[](ModelConfig& c) { c.target_vocabulary = 3; }, "model: target_vocabulary must hold at least 4 tokens, got 3"},
-      {[](ModelConfig& c) { c.source_vocabulary = 2; }, "model: source_vocabulary must hold at least 4 tokens, got 2"},
+      {[](ModelConfig& c) { c.target_vocabulary = 3; },
+       "model: target_vocabulary must hold at least 4 tokens, got 3"},
+      {[](ModelConfig& c) { c.source_vocabulary = 2; },
+       "model: source_vocabulary must hold at least 4 tokens, got 2"},
       {[](ModelConfig& c) { c.source_vocabulary = 12; },
        "model: tied = all needs one vocabulary, but source_vocabulary = 12 and target_vocabulary = 11"},
       {[](ModelConfig& c) {
@@ -65,12 +67,15 @@ TEST(ModelConfig, NamesWhatIsWrong) {
        "model: sinusoidal positions need an even d_model of at least 4, got 9"},
       {[](ModelConfig& c) { c.norm_epsilon = 0; }, "model: norm_epsilon must be in (0, 1), got 0"},
       {[](ModelConfig& c) { c.residual_dropout = 1; }, "model: residual_dropout must be in [0, 1), got 1"},
-      {[](ModelConfig& c) { c.attention_dropout = -0.5; }, "model: attention_dropout must be in [0, 1), got -0.5"},
+      {[](ModelConfig& c) { c.attention_dropout = -0.5; },
+       "model: attention_dropout must be in [0, 1), got -0.5"},
       {[](ModelConfig& c) { c.activation_dropout = std::numeric_limits<double>::quiet_NaN(); },
        "model: activation_dropout must be in [0, 1), got nan"},
       {[](ModelConfig& c) { c.eos_id = 11; }, "model: eos_id = 11 is outside the target vocabulary of 11"},
-      {[](ModelConfig& c) { c.start_id = -1; }, "model: start_id = -1 is outside the target vocabulary of 11"},
-      {[](ModelConfig& c) { c.pad_id = 2; }, "model: eos_id and pad_id are both 2: the end would not be learnt"},
+      {[](ModelConfig& c) { c.start_id = -1; },
+       "model: start_id = -1 is outside the target vocabulary of 11"},
+      {[](ModelConfig& c) { c.pad_id = 2; },
+       "model: eos_id and pad_id are both 2: the end would not be learnt"},
   };
   for (const Refusal& refusal : refusals) {
     ModelConfig config = tiny_model();
@@ -93,8 +98,8 @@ TEST(ModelConfig, KeepsEncoderFieldsOutOfADecoder) {
 
 TEST(ModelConfig, ReadsBackEveryName) {
   Activation activation = Activation::relu;
-  for (const Activation value : {Activation::relu, Activation::gelu, Activation::gelu_tanh, Activation::silu,
-                                 Activation::swiglu}) {
+  for (const Activation value :
+       {Activation::relu, Activation::gelu, Activation::gelu_tanh, Activation::silu, Activation::swiglu}) {
     parse(name_of(value), &activation);
     EXPECT_EQ(activation, value);
   }

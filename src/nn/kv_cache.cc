@@ -20,7 +20,8 @@ Type cache_type(const ModelConfig& config, SymbolTable* symbols, const char* blo
 // Each graph reads a cache state once.
 CachePair cache_states(ModelContext& m, const char* kind, int64_t layer, const char* blocks, int64_t block) {
   const Type type = cache_type(m.config, &m.b.graph().symbols(), blocks, block);
-  CachePair pair{fmt::format("cache.{}_k.{}", kind, layer), fmt::format("cache.{}_v.{}", kind, layer), {}, {}};
+  CachePair pair{
+      fmt::format("cache.{}_k.{}", kind, layer), fmt::format("cache.{}_v.{}", kind, layer), {}, {}};
   pair.k = m.b.state(pair.k_name, type, {{"trainable", false}, {"shard_axis", int64_t{2}}});
   pair.v = m.b.state(pair.v_name, type, {{"trainable", false}, {"shard_axis", int64_t{2}}});
   return pair;
@@ -33,7 +34,8 @@ void CacheOptions::validate() const {
   if (cross_block < 1) fail_user("cache: cross_block must be at least 1, got {}", cross_block);
 }
 
-std::vector<CacheSpec> cache_table(const ModelConfig& config, const CacheOptions& options, SymbolTable* symbols) {
+std::vector<CacheSpec> cache_table(const ModelConfig& config, const CacheOptions& options,
+                                   SymbolTable* symbols) {
   options.validate();
   std::vector<CacheSpec> table;
   for (int64_t i = 0; i < config.decoder_layers; ++i) {
@@ -55,8 +57,9 @@ Value attend_cached(ModelContext& m, const CacheOptions& options, int64_t layer,
   const Value v = cache_append(m.b, old.v, now.v, at.table, at.positions);
   m.b.update(old.k_name, k);
   m.b.update(old.v_name, v);
-  return paged_attention(m.b, {.q = now.q, .k_cache = k, .v_cache = v, .table = at.table, .lengths = at.lengths,
-                               .causal = true});
+  return paged_attention(
+      m.b,
+      {.q = now.q, .k_cache = k, .v_cache = v, .table = at.table, .lengths = at.lengths, .causal = true});
 }
 
 void write_cross(ModelContext& m, const CacheOptions& options, int64_t layer, const Projected& keys_values,
@@ -70,7 +73,8 @@ void write_cross(ModelContext& m, const CacheOptions& options, int64_t layer, co
 Value attend_cross_cached(ModelContext& m, const CacheOptions& options, int64_t layer, Value q, Value table,
                           Value lengths) {
   const CachePair cache = cache_states(m, "cross", layer, "cross_blocks", options.cross_block);
-  return paged_attention(m.b, {.q = q, .k_cache = cache.k, .v_cache = cache.v, .table = table, .lengths = lengths});
+  return paged_attention(
+      m.b, {.q = q, .k_cache = cache.k, .v_cache = cache.v, .table = table, .lengths = lengths});
 }
 
 }  // namespace floe

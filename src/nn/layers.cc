@@ -3,15 +3,17 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "nn/op_calls.h"
 #include "ops/attention/attention.h"
 #include "ops/dropout/dropout.h"
 #include "ops/elementwise/elementwise.h"
+#include "ops/embedding/embedding.h"
 #include "ops/iota/iota.h"
 #include "ops/layer_norm/layer_norm.h"
+#include "ops/matmul/matmul.h"
 #include "ops/reshape/reshape.h"
 #include "ops/rms_norm/rms_norm.h"
 #include "ops/rope/rope.h"
+#include "ops/slice/slice.h"
 
 namespace floe {
 
@@ -36,7 +38,8 @@ Value ModelContext::weight(std::string_view full_name) {
 Value linear_layer(ModelContext& m, Value x, std::string_view name, std::string_view activation) {
   const Builder::Scope scope(m.b, name);
   const Value bias = m.config.biases ? m.weight_here("bias") : Value{};
-  return call_linear(m.b, x, m.weight_here("weight"), bias, activation);
+  return matmul(m.b, x, m.weight_here("weight"),
+                {.transpose_b = true, .bias = bias, .activation = std::string(activation)});
 }
 
 Value norm_layer(ModelContext& m, Value x) {
@@ -77,15 +80,15 @@ Value position_rows(ModelContext& m, Side side, Value ids, Value positions) {
                            : side == Side::source                         ? "encoder.positions.weight"
                                                                           : "decoder.positions.weight";
   const Value table = m.weight(name);
-  if (positions) return m.b.add("embedding", {table, positions});
-  return call_slice(m.b, table, 0, Dim(0), m.b.type(ids).dim(1));  // [T, d]
+  if (positions) return embedding(m.b, table, positions);
+  return slice(m.b, table, 0, Dim(0), m.b.type(ids).dim(1));  // [T, d]
 }
 
 }  // namespace
 
 Value embed(ModelContext& m, Side side, Value ids, Value positions) {
   const Builder::Scope scope(m.b, side == Side::source ? "encoder.embedding" : "decoder.embedding");
-  Value x = m.b.add("embedding", {m.weight(embedding_name(m.config, side)), ids});
+  Value x = embedding(m.b, m.weight(embedding_name(m.config, side)), ids);
   if (m.config.scale_embeddings) x = scale(m.b, x, std::sqrt(static_cast<double>(m.config.d_model)));
   if (m.config.positions == PositionKind::sinusoidal || m.config.positions == PositionKind::learned) {
     x = add(m.b, x, position_rows(m, side, ids, positions));
@@ -109,9 +112,9 @@ Projected project_qkv(ModelContext& m, Value x, Value positions) {
   const int64_t hq = m.config.heads;
   const int64_t hkv = m.config.kv_heads;
   const Value all = split_heads(m, linear_layer(m, x, "qkv"), hq + 2 * hkv);
-  Value q = call_slice(m.b, all, 2, Dim(0), Dim(hq));
-  Value k = call_slice(m.b, all, 2, Dim(hq), Dim(hkv));
-  const Value v = call_slice(m.b, all, 2, Dim(hq + hkv), Dim(hkv));
+  Value q = slice(m.b, all, 2, Dim(0), Dim(hq));
+  Value k = slice(m.b, all, 2, Dim(hq), Dim(hkv));
+  const Value v = slice(m.b, all, 2, Dim(hq + hkv), Dim(hkv));
   if (m.config.positions == PositionKind::rotary) {
     const RopeOptions options{.base = m.config.rotary_base, .interleaved = m.config.rotary_interleaved};
     q = rope(m.b, q, positions, options);
@@ -120,18 +123,21 @@ Projected project_qkv(ModelContext& m, Value x, Value positions) {
   return {q, k, v};
 }
 
-Value project_query(ModelContext& m, Value x) { return split_heads(m, linear_layer(m, x, "q"), m.config.heads); }
+Value project_query(ModelContext& m, Value x) {
+  return split_heads(m, linear_layer(m, x, "q"), m.config.heads);
+}
 
 Projected project_keys_values(ModelContext& m, Value memory) {
   const int64_t hkv = m.config.kv_heads;
   const Value both = split_heads(m, linear_layer(m, memory, "kv"), 2 * hkv);
-  return {{}, call_slice(m.b, both, 2, Dim(0), Dim(hkv)), call_slice(m.b, both, 2, Dim(hkv), Dim(hkv))};
+  return {{}, slice(m.b, both, 2, Dim(0), Dim(hkv)), slice(m.b, both, 2, Dim(hkv), Dim(hkv))};
 }
 
 Value project_out(ModelContext& m, Value attended) {
   const Type type = m.b.type(attended);
-  return linear_layer(m, reshape(m.b, attended, {type.dim(0), type.dim(1), Dim(m.config.heads * m.config.head_dim())}),
-                      "out");
+  return linear_layer(
+      m, reshape(m.b, attended, {type.dim(0), type.dim(1), Dim(m.config.heads * m.config.head_dim())}),
+      "out");
 }
 
 namespace {
@@ -158,8 +164,8 @@ Value feed_forward(ModelContext& m, Value x) {
   Value inner;
   if (m.config.activation == Activation::swiglu) {
     const Value both = linear_layer(m, x, "up");
-    const Value gate = call_slice(m.b, both, 2, Dim(0), Dim(m.config.d_ff));
-    const Value up = call_slice(m.b, both, 2, Dim(m.config.d_ff), Dim(m.config.d_ff));
+    const Value gate = slice(m.b, both, 2, Dim(0), Dim(m.config.d_ff));
+    const Value up = slice(m.b, both, 2, Dim(m.config.d_ff), Dim(m.config.d_ff));
     inner = mul(m.b, elementwise(m.b, "silu", {gate}), up);
   } else {
     inner = linear_layer(m, x, "up", name_of(m.config.activation));
@@ -205,7 +211,7 @@ Value output_bias(ModelContext& m) { return m.config.output_bias ? m.weight("out
 
 Value output_logits(ModelContext& m, Value x) {
   const Builder::Scope scope(m.b, "output");
-  return call_linear(m.b, x, output_weight(m), output_bias(m), "");
+  return linear(m.b, x, output_weight(m), output_bias(m));
 }
 
 }  // namespace floe

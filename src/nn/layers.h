@@ -1,5 +1,5 @@
-// Layers as functions that append to a graph: (context, values) -> value. The place of a layer, Builder::where(), is
-// also the prefix of its weights' names, so a layer asks for its weights by their last words.
+// Layers as functions that append to a graph: (context, values) -> value. The place of a layer,
+// Builder::where(), is also the prefix of its weights' names, so a layer asks for them by their last words.
 #pragma once
 #include <functional>
 #include <map>
@@ -39,11 +39,11 @@ Value linear_layer(ModelContext& m, Value x, std::string_view name, std::string_
 Value norm_layer(ModelContext& m, Value x);  // weights norm.gamma, norm.beta
 Value residual_dropout(ModelContext& m, Value x);
 
-// pre: x + dropout(branch(norm(x)));  post: norm(x + dropout(branch(x))). Inside, the place is extended by `name`.
+// pre: x + dropout(branch(norm(x)));  post: norm(x + dropout(branch(x))). Inside, `name` extends the place.
 Value residual(ModelContext& m, std::string_view name, Value x, const std::function<Value(Value)>& branch);
 
-// ids [B, T] -> [B, T, d_model] with positions added and dropout applied. Without `positions` [B, T] the tokens stand
-// at 0, 1, 2, ...
+// ids [B, T] -> [B, T, d_model] with positions added and dropout applied. Without `positions` [B, T] the
+// tokens stand at 0, 1, 2, ...
 Value embed(ModelContext& m, Side side, Value ids, Value positions = {});
 Value first_positions(ModelContext& m, Value ids);  // i32 [B, T]: 0, 1, 2, ... in each row
 
@@ -52,14 +52,15 @@ struct Projected {
   Value k;  // [B, T, kv_heads, head_dim]
   Value v;
 };
-// The merged projection of self attention, cut into views; turned by `positions` [B, T] when the config says rotary.
+// The merged projection of self attention, cut into views; `positions` [B, T] turn it when they are rotary.
 Projected project_qkv(ModelContext& m, Value x, Value positions);
-Value project_query(ModelContext& m, Value x);               // of cross attention
+Value project_query(ModelContext& m, Value x);                 // of cross attention
 Projected project_keys_values(ModelContext& m, Value memory);  // of cross attention; no q
-Value project_out(ModelContext& m, Value attended);          // [B, T, heads, head_dim] -> [B, T, d_model]
+Value project_out(ModelContext& m, Value attended);            // [B, T, heads, head_dim] -> [B, T, d_model]
 
 // Dense attention with dropout on the probabilities where the config asks for it: [B, T, heads, head_dim].
-Value attend_to_lengths(ModelContext& m, const Projected& p, Value lengths);  // keys from lengths[b] on are not seen
+// Keys from lengths[b] on are not seen.
+Value attend_to_lengths(ModelContext& m, const Projected& p, Value lengths);
 Value attend_causally(ModelContext& m, const Projected& p);
 
 Value feed_forward(ModelContext& m, Value x);
@@ -67,16 +68,16 @@ Value feed_forward(ModelContext& m, Value x);
 // Source ids [B, S] and lengths [B] -> memory [B, S, d_model].
 Value encoder_stack(ModelContext& m, Value source, Value lengths);
 
-// The decoder's layers over x [B, T, d_model]; how queries meet keys is the caller's: dense for whole sequences,
-// through caches for steps (nn/kv_cache.h). Both are called in the attention layer's place.
+// The decoder's layers over x [B, T, d_model]; how queries meet keys is the caller's: dense for whole
+// sequences, through caches for steps (nn/kv_cache.h). Both are called in the attention layer's place.
 struct DecoderAttention {
   std::function<Value(int64_t layer, const Projected&)> self;
   std::function<Value(int64_t layer, Value q)> cross;  // unused by decoder_only
 };
 Value decoder_stack(ModelContext& m, Value x, Value positions, const DecoderAttention& attention);
 
-Value output_weight(ModelContext& m);        // [target_vocabulary, d_model]
-Value output_bias(ModelContext& m);          // none where the config has none
+Value output_weight(ModelContext& m);           // [target_vocabulary, d_model]
+Value output_bias(ModelContext& m);             // none where the config has none
 Value output_logits(ModelContext& m, Value x);  // [..., d_model] -> [..., target_vocabulary]
 
 }  // namespace floe

@@ -35,7 +35,7 @@ inline RefMap tiny_states(const ModelConfig& config, uint32_t seed = 7) {
   for (const WeightSpec& spec : weight_table(config)) {
     RefTensor value = ref_of(initial_weight(config, spec, seed));
     if (spec.init == Init::ones || spec.init == Init::zeros) {
-      for (size_t i = 0; i < value.f.size(); ++i) value.f[i] += 0.1 * static_cast<double>(static_cast<int>(i % 5) - 2);
+      for (size_t i = 0; i < value.f.size(); ++i) value.f[i] += 0.1 * (static_cast<double>(i % 5) - 2);
     }
     states[spec.name] = std::move(value);
   }

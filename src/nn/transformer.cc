@@ -2,13 +2,15 @@
 
 #include "base/error.h"
 #include "nn/layers.h"
-#include "nn/op_calls.h"
 #include "ops/all.h"
 #include "ops/attention/attention.h"
 #include "ops/elementwise/elementwise.h"
+#include "ops/embedding/embedding.h"
 #include "ops/iota/iota.h"
+#include "ops/linear_cross_entropy/linear_cross_entropy.h"
 #include "ops/reduce/reduce.h"
 #include "ops/reshape/reshape.h"
+#include "ops/slice/slice.h"
 #include "ops/softmax/softmax.h"
 
 namespace floe {
@@ -37,11 +39,12 @@ Value mean_probabilities(ModelContext& m, Value q, Value k, Value lengths, std::
   }
   Value sum;
   for (const int64_t head : heads) {
-    const Value one = call_slice(m.b, all, 1, Dim(head), Dim(1));
+    const Value one = slice(m.b, all, 1, Dim(head), Dim(1));
     sum = sum ? add(m.b, sum, one) : one;
   }
   const Type type = m.b.type(sum);
-  return scale(m.b, reshape(m.b, sum, {type.dim(0), type.dim(2), type.dim(3)}), 1.0 / static_cast<double>(heads.size()));
+  return scale(m.b, reshape(m.b, sum, {type.dim(0), type.dim(2), type.dim(3)}),
+               1.0 / static_cast<double>(heads.size()));
 }
 
 void check_alignment(const ModelConfig& config, const AlignmentOptions& alignment) {
@@ -86,7 +89,8 @@ SequenceValues build_sequences(ModelContext& m, bool dropout, const AlignmentOpt
     }
     return attend_to_lengths(m, p, source_lengths);
   };
-  const Value positions = m.config.positions == PositionKind::rotary ? first_positions(m, target_in) : Value{};
+  const Value positions =
+      m.config.positions == PositionKind::rotary ? first_positions(m, target_in) : Value{};
   result.x = decoder_stack(m, embed(m, Side::target, target_in), positions, attention);
   return result;
 }
@@ -100,13 +104,13 @@ TrainingValues build_training(Builder& b, const ModelConfig& config, const Train
   ModelContext m(b, config);
   const SequenceValues s = build_sequences(m, options.dropout, nullptr);
   const Builder::Scope scope(b, "output");
-  Values inputs{s.x, output_weight(m), s.target_out};
-  if (config.output_bias) inputs.push_back(output_bias(m));
-  const Values loss = b.add_all("linear_cross_entropy", std::move(inputs),
-                                {{"label_smoothing", options.label_smoothing},
-                                 {"ignore_index", int64_t{config.pad_id}},
-                                 {"bias", config.output_bias}});
-  return {loss[0], loss[1], loss[2]};
+  const CrossEntropySums sums = linear_cross_entropy(b, {.x = s.x,
+                                                         .weight = output_weight(m),
+                                                         .targets = s.target_out,
+                                                         .bias = output_bias(m),
+                                                         .label_smoothing = options.label_smoothing,
+                                                         .ignore_index = config.pad_id});
+  return {sums.loss, sums.nll, sums.tokens};
 }
 
 Graph training_graph(const ModelConfig& config, const TrainingOptions& options) {
@@ -122,7 +126,8 @@ Graph training_graph(const ModelConfig& config, const TrainingOptions& options) 
 ScoringValues build_scoring(Builder& b, const ModelConfig& config, const ScoringOptions& options) {
   if (options.alignment) check_alignment(config, *options.alignment);
   ModelContext m(b, config);
-  const SequenceValues s = build_sequences(m, /*dropout=*/false, options.alignment ? &*options.alignment : nullptr);
+  const SequenceValues s =
+      build_sequences(m, /*dropout=*/false, options.alignment ? &*options.alignment : nullptr);
   ScoringValues values;
   values.alignment = s.alignment;
   values.log_probs = log_softmax(b, output_logits(m, s.x));  // [B, T, V]
@@ -130,7 +135,8 @@ ScoringValues build_scoring(Builder& b, const ModelConfig& config, const Scoring
   const Builder::Scope scope(b, "output");
   const Type target = b.type(s.target_out);
   const Value vocabulary = iota(b, {Dim(config.target_vocabulary)}, 0);
-  const Value is_target = elementwise(b, "eq", {vocabulary, reshape(b, s.target_out, {target.dim(0), target.dim(1), Dim(1)})});
+  const Value is_target =
+      elementwise(b, "eq", {vocabulary, reshape(b, s.target_out, {target.dim(0), target.dim(1), Dim(1)})});
   const Value zero = b.scalar(0);
   const Value picked = reduce_sum(b, select(b, is_target, values.log_probs, zero), {2}, /*keep=*/false);
   const Value is_token = elementwise(b, "ne", {s.target_out, b.scalar(config.pad_id, DType::i32)});
@@ -167,7 +173,8 @@ Graph encode_graph(const ModelConfig& config, const CacheOptions& options) {
   return graph;
 }
 
-StepValues build_step(Builder& b, const ModelConfig& config, const StepOptions& options) {
+StepValues build_step(Builder& b, const ModelConfig& config, const StepOptions& options,
+                      const StepGiven& given) {
   options.cache.validate();
   ModelContext m(b, config);
   Inputs in{m};
@@ -175,8 +182,8 @@ StepValues build_step(Builder& b, const ModelConfig& config, const StepOptions& 
   const Dim R = in.symbol("R");
   const Dim T = options.prefix == Prefix::one ? Dim(1) : in.length("T");
   v.tokens = in.ids("tokens", {R, T});
-  v.positions = in.ids("positions", {R});
-  v.table = in.ids("table", {R, in.symbol("P")});
+  v.positions = given.positions ? given.positions : in.ids("positions", {R});
+  v.table = given.table ? given.table : in.ids("table", {R, in.symbol("P")});
   v.lengths = in.ids("lengths", {R});
   if (config.has_encoder()) {
     v.cross_table = in.ids("cross_table", {R, in.symbol("W")});
@@ -196,7 +203,7 @@ StepValues build_step(Builder& b, const ModelConfig& config, const StepOptions& 
   };
   Value x = decoder_stack(m, embed(m, Side::target, v.tokens, positions), positions, attention);  // [R, T, d]
   x = reshape(b, x, {R * T, Dim(config.d_model)});
-  if (options.prefix == Prefix::many) x = b.add("embedding", {x, v.last});  // rows by number: [R, d]
+  if (options.prefix == Prefix::many) x = embedding(b, x, v.last);  // rows by number: [R, d]
   v.logits = output_logits(m, x);
   return v;
 }
@@ -208,29 +215,34 @@ Graph step_graph(const ModelConfig& config, const StepOptions& options) {
   return graph;
 }
 
-Graph uncached_step_graph(const ModelConfig& config, const CacheOptions& options) {
+StepValues build_uncached_step(Builder& b, const ModelConfig& config, const CacheOptions& options) {
   options.validate();
-  Graph graph(all_ops(), "uncached_step");
-  Builder b(graph);
   ModelContext m(b, config);
   Inputs in{m};
+  StepValues v;
   const Dim R = in.symbol("R");
-  const Dim T = graph.symbols().declare("T", {.min = 1, .max = config.max_positions});
-  const Value tokens = in.ids("tokens", {R, T});
-  Value cross_table, cross_lengths;
+  const Dim T = b.graph().symbols().declare("T", {.min = 1, .max = config.max_positions});
+  v.tokens = in.ids("tokens", {R, T});
   if (config.has_encoder()) {
-    cross_table = in.ids("cross_table", {R, in.symbol("W")});
-    cross_lengths = in.ids("cross_lengths", {R});
+    v.cross_table = in.ids("cross_table", {R, in.symbol("W")});
+    v.cross_lengths = in.ids("cross_lengths", {R});
   }
   DecoderAttention attention;
   attention.self = [&](int64_t, const Projected& p) { return attend_causally(m, p); };
   attention.cross = [&](int64_t layer, Value q) {
-    return attend_cross_cached(m, options, layer, q, cross_table, cross_lengths);
+    return attend_cross_cached(m, options, layer, q, v.cross_table, v.cross_lengths);
   };
-  const Value positions = config.positions == PositionKind::rotary ? first_positions(m, tokens) : Value{};
-  const Value x = decoder_stack(m, embed(m, Side::target, tokens), positions, attention);
-  const Value last = call_slice(b, x, 1, T - Dim(1), Dim(1));  // [R, 1, d]
-  b.output("logits", output_logits(m, reshape(b, last, {R, Dim(config.d_model)})));
+  const Value positions = config.positions == PositionKind::rotary ? first_positions(m, v.tokens) : Value{};
+  const Value x = decoder_stack(m, embed(m, Side::target, v.tokens), positions, attention);
+  const Value last = slice(b, x, 1, T - Dim(1), Dim(1));  // [R, 1, d]
+  v.logits = output_logits(m, reshape(b, last, {R, Dim(config.d_model)}));
+  return v;
+}
+
+Graph uncached_step_graph(const ModelConfig& config, const CacheOptions& options) {
+  Graph graph(all_ops(), "uncached_step");
+  Builder b(graph);
+  b.output("logits", build_uncached_step(b, config, options).logits);
   return graph;
 }
 

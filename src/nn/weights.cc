@@ -24,11 +24,14 @@ class TableBuilder {
       embedding("decoder.embedding.weight", c_.target_vocabulary);
     }
     if (c_.positions == PositionKind::learned) {
-      if (c_.has_encoder()) rows_.push_back({"encoder.positions.weight", {c_.max_positions, d}, Init::embedding});
+      if (c_.has_encoder())
+        rows_.push_back({"encoder.positions.weight", {c_.max_positions, d}, Init::embedding});
       rows_.push_back({"decoder.positions.weight", {c_.max_positions, d}, Init::embedding});
     }
     if (c_.positions == PositionKind::sinusoidal) {
-      rows_.push_back({.name = "positions.sinusoid", .dims = {c_.max_positions, d}, .init = Init::sinusoid,
+      rows_.push_back({.name = "positions.sinusoid",
+                       .dims = {c_.max_positions, d},
+                       .init = Init::sinusoid,
                        .trainable = false});
     }
     for (int64_t i = 0; i < c_.encoder_layers; ++i) {
@@ -45,37 +48,55 @@ class TableBuilder {
     }
     if (c_.norm_placement == NormPlacement::pre) norm("decoder");
     if (c_.tied == Tied::none || c_.tied == Tied::source_target) {
-      rows_.push_back({.name = "output.weight", .dims = {c_.target_vocabulary, d}, .init = Init::xavier_uniform,
-                       .shard_axis = 0, .may_quantize = true});
+      rows_.push_back({.name = "output.weight",
+                       .dims = {c_.target_vocabulary, d},
+                       .init = Init::xavier_uniform,
+                       .shard_axis = 0,
+                       .may_quantize = true});
     }
     if (c_.output_bias) {
-      rows_.push_back({.name = "output.bias", .dims = {c_.target_vocabulary}, .init = Init::zeros, .shard_axis = 0});
+      rows_.push_back(
+          {.name = "output.bias", .dims = {c_.target_vocabulary}, .init = Init::zeros, .shard_axis = 0});
     }
     return std::move(rows_);
   }
 
  private:
   void embedding(const std::string& name, int64_t rows) {
-    rows_.push_back({.name = name, .dims = {rows, c_.d_model}, .init = Init::embedding, .shard_axis = 0,
+    rows_.push_back({.name = name,
+                     .dims = {rows, c_.d_model},
+                     .init = Init::embedding,
+                     .shard_axis = 0,
                      .may_quantize = true});
   }
   void norm(const std::string& place) {
     rows_.push_back({place + ".norm.gamma", {c_.d_model}, Init::ones});
-    if (c_.norm_kind == NormKind::layer_norm) rows_.push_back({place + ".norm.beta", {c_.d_model}, Init::zeros});
+    if (c_.norm_kind == NormKind::layer_norm)
+      rows_.push_back({place + ".norm.beta", {c_.d_model}, Init::zeros});
   }
   // Rows are cut: each rank computes some of the outputs.
   void column_parallel(const std::string& name, int64_t out, std::vector<int64_t> sections = {}) {
-    rows_.push_back({.name = name + ".weight", .dims = {out, c_.d_model}, .init = Init::xavier_uniform,
-                     .shard_axis = 0, .sections = sections, .may_quantize = true});
+    rows_.push_back({.name = name + ".weight",
+                     .dims = {out, c_.d_model},
+                     .init = Init::xavier_uniform,
+                     .shard_axis = 0,
+                     .sections = sections,
+                     .may_quantize = true});
     if (c_.biases) {
-      rows_.push_back({.name = name + ".bias", .dims = {out}, .init = Init::zeros, .shard_axis = 0,
+      rows_.push_back({.name = name + ".bias",
+                       .dims = {out},
+                       .init = Init::zeros,
+                       .shard_axis = 0,
                        .sections = std::move(sections)});
     }
   }
   // Columns are cut: each rank's result is a part of the sum, and the bias is added once, after it.
   void row_parallel(const std::string& name, int64_t in) {
-    rows_.push_back({.name = name + ".weight", .dims = {c_.d_model, in}, .init = Init::xavier_uniform,
-                     .shard_axis = 1, .may_quantize = true});
+    rows_.push_back({.name = name + ".weight",
+                     .dims = {c_.d_model, in},
+                     .init = Init::xavier_uniform,
+                     .shard_axis = 1,
+                     .may_quantize = true});
     if (c_.biases) rows_.push_back({name + ".bias", {c_.d_model}, Init::zeros});
   }
   void self_attention(const std::string& place) {
@@ -137,7 +158,9 @@ double sinusoid_angle(const ModelConfig& c, int64_t row, int64_t i) {
   const auto half = static_cast<double>(c.d_model / 2);
   const bool spread_to_end = c.sinusoid != Sinusoid::interleaved && c.sinusoid != Sinusoid::hf_marian;
   const double exponent = static_cast<double>(i) / (spread_to_end ? half - 1 : half);
-  const int64_t first = c.sinusoid == Sinusoid::opennmt ? 1 : c.sinusoid == Sinusoid::fairseq ? c.pad_id + 1 : 0;
+  const int64_t first = c.sinusoid == Sinusoid::opennmt   ? 1
+                        : c.sinusoid == Sinusoid::fairseq ? c.pad_id + 1
+                                                          : 0;
   return static_cast<double>(row + first) * std::pow(10000.0, -exponent);
 }
 

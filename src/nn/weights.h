@@ -1,7 +1,9 @@
-// The table of weights of a model: what each is called, how large it is, how it starts, how it is cut over ranks. The
-// loader, the checkpoint, the optimizer and every pass read this table or its marks on the graph's state nodes.
+// The table of weights of a model: what each is called, how large it is, how it starts, how it is cut over
+// ranks. The loader, the checkpoint, the optimizer and every pass read this table or its marks on the graph's
+// state nodes.
 //
-// Names are the place in the model: "encoder.0.self_attention.qkv.weight". Linear weights are [out, in]. Merged rows:
+// Names are the place in the model: "encoder.0.self_attention.qkv.weight". Linear weights are [out, in].
+// Merged rows:
 //   self_attention.qkv    [(heads + 2 kv_heads) * head_dim, d_model]: queries, keys, values
 //   cross_attention.kv    [2 kv_heads * head_dim, d_model]: keys, values
 //   feed_forward.up       [d_ff, d_model]; swiglu [2 d_ff, d_model]: gate, up
@@ -18,7 +20,7 @@
 namespace floe {
 
 enum class Init {
-  xavier_uniform,  // U(-a, a), a = sqrt(6 / (rows + columns)) of the merged matrix (Glorot and Bengio, AISTATS 2010)
+  xavier_uniform,  // U(-a, a), a = sqrt(6 / (rows + columns)) of the merged matrix (Glorot, Bengio, 2010)
   embedding,       // N(0, 1 / sqrt(d_model))
   ones,
   zeros,
@@ -52,8 +54,8 @@ Weights initial_weights(const ModelConfig& config, uint32_t seed);
 // The rows that are made from the config and not stored; added to weights that came from a file.
 void add_made_weights(const ModelConfig& config, Weights* weights);
 
-// Throws Error{user} naming the weight: one that is missing, too many, or of other dims or type than the table says.
-// Made weights may be absent.
+// Throws Error{user} naming the weight: one that is missing, too many, or of other dims or type than the
+// table says. Made weights may be absent.
 void check_weights(const ModelConfig& config, const Weights& weights, std::string_view file);
 
 }  // namespace floe

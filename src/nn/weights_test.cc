@@ -23,8 +23,8 @@ bool same_bits(const Tensor& a, const Tensor& b) {
   return a.shape() == b.shape() && std::memcmp(a.data(), b.data(), a.bytes()) == 0;
 }
 
-// docs: the small Multi30k recipe, 128/256, 4 + 4 layers, 4 heads, 10k joint BPE: 2.61 M parameters. By hand, with
-// d = 128, f = 256: attention 4 d^2 + 4 d, feed-forward 2 d f + f + d, norm 2 d.
+// docs: the small Multi30k recipe, 128/256, 4 + 4 layers, 4 heads, 10k joint BPE: 2.61 M parameters. By hand,
+// with d = 128, f = 256: attention 4 d^2 + 4 d, feed-forward 2 d f + f + d, norm 2 d.
 TEST(WeightTable, CountsTheParametersOfTheSmallRecipe) {
   ModelConfig c;
   c.d_model = 128;
@@ -67,7 +67,8 @@ TEST(WeightTable, TyingDecidesWhichMatricesThereAre) {
     c.tied = tied;
     std::string found;
     for (const WeightSpec& spec : weight_table(c)) {
-      if (spec.name.find("embedding") != std::string::npos || spec.name.find("output") == 0) found += spec.name + " ";
+      if (spec.name.find("embedding") != std::string::npos || spec.name.find("output") == 0)
+        found += spec.name + " ";
     }
     return found;
   };
@@ -87,7 +88,8 @@ TEST(InitialWeights, DoNotDependOnTheOtherWeights) {
   for (const char* name : {"embedding.weight", "decoder.1.cross_attention.kv.weight"}) {
     EXPECT_TRUE(same_bits(a.at(name), b.at(name))) << name;
   }
-  EXPECT_FALSE(same_bits(b.at("encoder.0.self_attention.qkv.weight"), b.at("encoder.1.self_attention.qkv.weight")));
+  EXPECT_FALSE(
+      same_bits(b.at("encoder.0.self_attention.qkv.weight"), b.at("encoder.1.self_attention.qkv.weight")));
   EXPECT_FALSE(same_bits(a.at("embedding.weight"), initial_weights(small, 6).at("embedding.weight")));
 }
 
@@ -107,8 +109,8 @@ TEST(InitialWeights, HaveTheMomentsOfTheirDistributions) {
     const auto n = static_cast<double>(t.size());
     return std::array<double, 3>{sum / n, std::sqrt(squares / n), largest};
   };
-  // 128,000 normal numbers of deviation 1/8: the mean is within 5 standard errors of 0, the deviation within 1 %
-  // (its standard error is 0.2 %).
+  // 128,000 normal numbers of deviation 1/8: the mean is within 5 standard errors of 0, the deviation within
+  // 1 % (its standard error is 0.2 %).
   const auto embedding = moments(weights.at("embedding.weight"));
   EXPECT_NEAR(embedding[0], 0, 5 * 0.125 / std::sqrt(128000.0));
   EXPECT_NEAR(embedding[1], 0.125, 0.00125);

@@ -35,7 +35,7 @@ TEST(Attrs, AreSortedByNameAndTheLastValueCounts) {
 }
 
 TEST(Attrs, GiveTheirValuesOrWhatIsAskedForInstead) {
-  const Attrs attrs{{"flag", true},     {"n", int64_t{-3}},  {"x", 0.5},
+  const Attrs attrs{{"flag", true},          {"n", int64_t{-3}}, {"x", 0.5},
                     {"s", std::string("a")}, {"t", DType::bf16}, {"l", std::vector<int64_t>{1, 2}}};
   EXPECT_TRUE(attrs.flag("flag"));
   EXPECT_EQ(attrs.integer("n"), -3);
@@ -55,7 +55,8 @@ TEST(Attrs, AMissingOrMistypedOneNamesItself) {
               HasSubstr("attribute 'eps' is missing in {axis = 1}"));
   EXPECT_THAT(refusal(ErrorKind::bug, [&] { (void)attrs.number("axis"); }),
               HasSubstr("attribute 'axis' = 1 is of another kind"));
-  EXPECT_THAT(refusal(ErrorKind::bug, [&] { (void)attrs.number("axis", 0.5); }), HasSubstr("of another kind"));
+  EXPECT_THAT(refusal(ErrorKind::bug, [&] { (void)attrs.number("axis", 0.5); }),
+              HasSubstr("of another kind"));
 }
 
 TEST(Attrs, EqualityIsByContentAndNanEqualsNan) {

@@ -82,9 +82,8 @@ bool Dim::is_symbol(std::string_view* name) const {
 
 Dim Dim::from_terms(std::vector<Term> terms) {
   const auto less = [](const Term& x, const Term& y) {
-    return std::lexicographical_compare(
-        x.atoms.begin(), x.atoms.end(), y.atoms.begin(), y.atoms.end(),
-        [](const AtomPtr& p, const AtomPtr& q) { return p->text < q->text; });
+    return std::lexicographical_compare(x.atoms.begin(), x.atoms.end(), y.atoms.begin(), y.atoms.end(),
+                                        [](const AtomPtr& p, const AtomPtr& q) { return p->text < q->text; });
   };
   // Higher degree first reads best: "B*S + 3".
   std::sort(terms.begin(), terms.end(), [&](const Term& x, const Term& y) {
@@ -131,8 +130,9 @@ bool Dim::operator==(const Dim& other) const {
   return std::equal(terms_.begin(), terms_.end(), other.terms_.begin(), other.terms_.end(),
                     [](const Term& x, const Term& y) {
                       return x.coefficient == y.coefficient &&
-                             std::equal(x.atoms.begin(), x.atoms.end(), y.atoms.begin(), y.atoms.end(),
-                                        [](const AtomPtr& p, const AtomPtr& q) { return p->text == q->text; });
+                             std::equal(
+                                 x.atoms.begin(), x.atoms.end(), y.atoms.begin(), y.atoms.end(),
+                                 [](const AtomPtr& p, const AtomPtr& q) { return p->text == q->text; });
                     });
 }
 
@@ -265,16 +265,19 @@ class DimParser {
     } else if (at_ < text_.size() && std::isdigit(static_cast<unsigned char>(text_[at_])) != 0) {
       int64_t value = 0;
       while (at_ < text_.size() && std::isdigit(static_cast<unsigned char>(text_[at_])) != 0) {
-        if (__builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, text_[at_++] - '0', &value)) {
+        if (__builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, text_[at_++] - '0', &value)) {
           fail_user("size '{}' is too large", text_);
         }
       }
       result = Dim(value);
     } else {
       const size_t start = at_;
-      while (at_ < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[at_])) != 0 || text_[at_] == '_'))
+      while (at_ < text_.size() &&
+             (std::isalnum(static_cast<unsigned char>(text_[at_])) != 0 || text_[at_] == '_'))
         ++at_;
-      if (start == at_) fail_user("size '{}': a number or a name expected at '{}'", text_, text_.substr(start));
+      if (start == at_)
+        fail_user("size '{}': a number or a name expected at '{}'", text_, text_.substr(start));
       const std::string_view name = text_.substr(start, at_ - start);
       if (take('(')) {
         const Dim a = sum();
@@ -343,7 +346,8 @@ void Dim::collect_symbols(std::vector<std::string>* names) const {
 
 Dim SymbolTable::declare(std::string_view name, SymbolInfo info) {
   if (info.min > info.max || info.multiple < 1 || info.min < 0) {
-    fail_user("dim '{}': bounds {}..{} with multiple {} are impossible", name, info.min, info.max, info.multiple);
+    fail_user("dim '{}': bounds {}..{} with multiple {} are impossible", name, info.min, info.max,
+              info.multiple);
   }
   const auto [at, added] = infos_.emplace(std::string(name), info);
   if (!added && at->second != info) fail_user("dim '{}' is declared twice with other bounds", name);
@@ -387,7 +391,8 @@ SymbolTable::Range SymbolTable::range(const Dim& dim) const {
         } else if (atom->op == "mod") {
           factor = {0, b.max - 1};
         } else {
-          factor = {std::floor(a.min / (a.min < 0 ? b.min : b.max)), std::floor(a.max / (a.max < 0 ? b.max : b.min))};
+          factor = {std::floor(a.min / (a.min < 0 ? b.min : b.max)),
+                    std::floor(a.max / (a.max < 0 ? b.max : b.min))};
         }
       }
       // An unbounded factor is still a number: zero times it is zero, not NaN.
@@ -403,7 +408,8 @@ SymbolTable::Range SymbolTable::range(const Dim& dim) const {
       if (std::isfinite(bound)) largest = std::max(largest, std::fabs(c * bound));
     }
   }
-  // Past 2^53 the sums above are rounded; widened by more than their error, the range still holds every value.
+  // Past 2^53 the sums above are rounded; widened by more than their error, the range still holds every
+  // value.
   if (largest >= 0x1p53) {
     const double error = largest * static_cast<double>(dim.terms_.size()) * 0x1p-50;
     total = {total.min - error, total.max + error};
@@ -419,7 +425,8 @@ Known SymbolTable::equal(const Dim& a, const Dim& b) const {
   if (r.min == 0 && r.max == 0) return Known::yes;
   // 8*k + 4 is never 0: the constant is not a multiple of what divides the rest.
   const Dim::Term& last = difference.terms_.back();
-  if (last.atoms.empty() && last.coefficient % divisor(difference - Dim(last.coefficient)) != 0) return Known::no;
+  if (last.atoms.empty() && last.coefficient % divisor(difference - Dim(last.coefficient)) != 0)
+    return Known::no;
   return Known::unknown;
 }
 
@@ -448,7 +455,8 @@ void SymbolTable::check(const Binding& binding) const {
     if (value < info.min || value > info.max) {
       fail_user("dim '{}' = {} is outside {}..{}", name, value, info.min, info.max);
     }
-    if (value % info.multiple != 0) fail_user("dim '{}' = {} is not a multiple of {}", name, value, info.multiple);
+    if (value % info.multiple != 0)
+      fail_user("dim '{}' = {} is not a multiple of {}", name, value, info.multiple);
   }
 }
 

@@ -1,7 +1,7 @@
 // Lengths as expressions: a Dim is a polynomial with integer coefficients over named variables and over
-// floor divisions and remainders of such polynomials. Two Dims are equal when their canonical forms are; anything else
-// that must be known is asked of a SymbolTable, whose bounds and multiples may decide it or may not. Arithmetic whose
-// numbers leave 64 bits throws Error{user}.
+// floor divisions and remainders of such polynomials. Two Dims are equal when their canonical forms are;
+// anything else that must be known is asked of a SymbolTable, whose bounds and multiples may decide it or may
+// not. Arithmetic whose numbers leave 64 bits throws Error{user}.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -36,8 +36,8 @@ class Dim {
   friend Dim floor_div(const Dim& a, const Dim& b);
   friend Dim modulo(const Dim& a, const Dim& b);
 
-  std::string text() const;                // "2*B*S + 3"
-  static Dim parse(std::string_view text); // throws Error{user}
+  std::string text() const;                        // "2*B*S + 3"
+  static Dim parse(std::string_view text);         // throws Error{user}
   int64_t evaluate(const Binding& binding) const;  // throws Error{user} naming an unbound variable
   void collect_symbols(std::vector<std::string>* names) const;
 

@@ -63,8 +63,10 @@ TEST(Dim, ADivisionWithoutRemainderByFormIsExact) {
 }
 
 TEST(Dim, DivisionAndRemainderRoundDownAsInPython) {
-  const std::pair<int64_t, int64_t> cases[] = {{7, 2}, {-7, 2}, {7, -2}, {-7, -2}, {6, 3}, {-6, 3}, {0, 5}, {-1, 8}};
-  const std::pair<int64_t, int64_t> right[] = {{3, 1}, {-4, 1}, {-4, -1}, {3, -1}, {2, 0}, {-2, 0}, {0, 0}, {-1, 7}};
+  const std::pair<int64_t, int64_t> cases[] = {{7, 2}, {-7, 2}, {7, -2}, {-7, -2},
+                                               {6, 3}, {-6, 3}, {0, 5},  {-1, 8}};
+  const std::pair<int64_t, int64_t> right[] = {{3, 1}, {-4, 1}, {-4, -1}, {3, -1},
+                                               {2, 0}, {-2, 0}, {0, 0},   {-1, 7}};
   for (size_t i = 0; i < std::size(cases); ++i) {
     const auto [a, b] = cases[i];
     EXPECT_EQ(floor_div(a, b), right[i].first) << a << " / " << b;
@@ -88,10 +90,12 @@ TEST(Dim, ValuesPast64BitsAreRefusedAndNeverWrap) {
   EXPECT_THAT(refusal(ErrorKind::user, [&] { (void)(Dim(-INT64_MAX) - 1); }), HasSubstr(message));
   EXPECT_THAT(refusal(ErrorKind::user, [&] { (void)Dim(INT64_MIN); }), HasSubstr(message));
   const Binding large{{"B", INT64_C(1) << 62}, {"S", INT64_MIN}};
-  EXPECT_THAT(refusal(ErrorKind::user, [&] { (void)(B * 2).evaluate(large); }), AllOf(HasSubstr("2*B"), HasSubstr(message)));
+  EXPECT_THAT(refusal(ErrorKind::user, [&] { (void)(B * 2).evaluate(large); }),
+              AllOf(HasSubstr("2*B"), HasSubstr(message)));
   EXPECT_THAT(refusal(ErrorKind::user, [&] { (void)(B + B * B).evaluate(large); }), HasSubstr(message));
-  EXPECT_THAT(refusal(ErrorKind::user, [&] { (void)floor_div(S, -1 * B).evaluate({{"B", 1}, {"S", INT64_MIN}}); }),
-              HasSubstr(message));
+  EXPECT_THAT(
+      refusal(ErrorKind::user, [&] { (void)floor_div(S, -1 * B).evaluate({{"B", 1}, {"S", INT64_MIN}}); }),
+      HasSubstr(message));
   EXPECT_EQ(modulo(S, B - 3).evaluate({{"B", 2}, {"S", INT64_MIN}}), 0);
 }
 
@@ -104,11 +108,16 @@ TEST(Dim, EvaluateNamesTheSymbolThatHasNoValue) {
 
 TEST(Dim, ParseRefusesWhatIsNoSizeAndSaysWhere) {
   EXPECT_EQ(Dim::parse(" 2 * B*S - -3 "), 2 * B * S + 3);
-  const std::pair<const char*, const char*> cases[] = {
-      {"", "a number or a name expected"}, {"2 B", "unexpected 'B'"},       {"B +", "a number or a name expected"},
-      {"max(B, S)", "unknown function 'max'"}, {"mod(B)", "',' expected"},  {"mod(B, S", "')' expected"},
-      {"(B)", "a number or a name expected"}, {"9223372036854775808", "too large"}, {"mod(B, 0)", "divided by zero"},
-      {"B/2", "unexpected '/2'"}};
+  const std::pair<const char*, const char*> cases[] = {{"", "a number or a name expected"},
+                                                       {"2 B", "unexpected 'B'"},
+                                                       {"B +", "a number or a name expected"},
+                                                       {"max(B, S)", "unknown function 'max'"},
+                                                       {"mod(B)", "',' expected"},
+                                                       {"mod(B, S", "')' expected"},
+                                                       {"(B)", "a number or a name expected"},
+                                                       {"9223372036854775808", "too large"},
+                                                       {"mod(B, 0)", "divided by zero"},
+                                                       {"B/2", "unexpected '/2'"}};
   for (const auto& [text, message] : cases) {
     EXPECT_THAT(refusal(ErrorKind::user, [&] { (void)Dim::parse(text); }), HasSubstr(message)) << text;
   }
@@ -116,14 +125,16 @@ TEST(Dim, ParseRefusesWhatIsNoSizeAndSaysWhere) {
               HasSubstr("nested too deeply"));
 }
 
-// A product of sums can double its terms with every factor; a text of a few hundred bytes must not eat the memory.
+// A product of sums can double its terms with every factor; a text of a few hundred bytes must not eat the
+// memory.
 TEST(Dim, AProductWithTooManyTermsIsRefused) {
   std::string sum = "floordiv(2*a";
   for (char c = 'b'; c <= 'j'; ++c) sum += std::string(" + 2*") + c;
   sum += ", 2)";
   std::string product = sum;
   for (int i = 0; i < 12; ++i) product += "*" + sum;
-  EXPECT_THAT(refusal(ErrorKind::user, [&] { (void)Dim::parse(product); }), HasSubstr("more than 4096 terms"));
+  EXPECT_THAT(refusal(ErrorKind::user, [&] { (void)Dim::parse(product); }),
+              HasSubstr("more than 4096 terms"));
 }
 
 // A random expression, built as a Dim and evaluated beside it in plain integers.
@@ -144,10 +155,14 @@ struct Random {
     const auto [x, x_value] = expression(depth - 1, binding);
     const auto [y, y_value] = expression(below(depth), binding);
     switch (below(5)) {
-      case 0: return {x + y, x_value + y_value};
-      case 1: return {x - y, x_value - y_value};
-      case 2: return {x * y, x_value * y_value};
-      default: break;
+      case 0:
+        return {x + y, x_value + y_value};
+      case 1:
+        return {x - y, x_value - y_value};
+      case 2:
+        return {x * y, x_value * y_value};
+      default:
+        break;
     }
     const int64_t by = below(7) + 1;
     const int64_t rest = ((x_value % by) + by) % by;
@@ -197,7 +212,8 @@ TEST(SymbolTable, BoundsDecideOrLeaveItOpen) {
   EXPECT_EQ(table.less_equal(B, 64), Known::yes);
   EXPECT_EQ(table.less_equal(65, B), Known::no);
   EXPECT_EQ(table.less_equal(B, S), Known::unknown);
-  EXPECT_EQ(table.less_equal(B, B * B), Known::unknown) << "B is not known to be the same on both sides of a range";
+  EXPECT_EQ(table.less_equal(B, B * B), Known::unknown)
+      << "B is not known to be the same on both sides of a range";
   EXPECT_EQ(table.less_equal(floor_div(S, 8), 16), Known::yes);
   EXPECT_EQ(table.less_equal(modulo(B, 8), 7), Known::yes);
   EXPECT_EQ(table.less_equal(modulo(B, 8), 6), Known::unknown);
@@ -273,7 +289,8 @@ TEST(SymbolTable, RefusesImpossibleOrContradictingDeclarations) {
               HasSubstr("dim 'B' is declared twice with other bounds"));
   EXPECT_THAT(refusal(ErrorKind::user, [&] { table.declare("C", {.min = 5, .max = 4}); }),
               HasSubstr("dim 'C': bounds 5..4"));
-  EXPECT_THAT(refusal(ErrorKind::user, [&] { table.declare("C", {.multiple = 0}); }), HasSubstr("multiple 0"));
+  EXPECT_THAT(refusal(ErrorKind::user, [&] { table.declare("C", {.multiple = 0}); }),
+              HasSubstr("multiple 0"));
   EXPECT_FALSE(table.has("C"));
   SymbolTable other;
   other.declare("B", {.min = 2, .max = 64});
@@ -287,7 +304,8 @@ TEST(SymbolTable, ChecksABindingAgainstBoundsAndMultiples) {
   table.check({});
   EXPECT_EQ(refusal(ErrorKind::user, [&] { table.check({{"S", 136}}); }), "dim 'S' = 136 is outside 8..128");
   EXPECT_EQ(refusal(ErrorKind::user, [&] { table.check({{"S", 0}}); }), "dim 'S' = 0 is outside 8..128");
-  EXPECT_EQ(refusal(ErrorKind::user, [&] { table.check({{"S", 12}}); }), "dim 'S' = 12 is not a multiple of 8");
+  EXPECT_EQ(refusal(ErrorKind::user, [&] { table.check({{"S", 12}}); }),
+            "dim 'S' = 12 is not a multiple of 8");
 }
 
 }  // namespace

@@ -48,8 +48,8 @@ inline uint16_t to_bf16(float value) {
 float from_f16(uint16_t bits);
 uint16_t to_f16(float value);
 
-// To a float whose last bit is set when `value` lies between two floats: rounding that to bf16 or f16 gives what
-// rounding the double at once would (Boldo and Melquiond, "When double rounding is odd", 2005).
+// To a float whose last bit is set when `value` lies between two floats: rounding that to bf16 or f16 gives
+// what rounding the double at once would (Boldo and Melquiond, "When double rounding is odd", 2005).
 float round_to_odd(double value);
 
 // The nearest value that `type` holds, as a double: what storing there and reading back gives.

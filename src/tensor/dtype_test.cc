@@ -50,7 +50,8 @@ void check_format(const Format& format, From from, To to) {
                                            : (static_cast<double>(value) + static_cast<double>(next)) / 2;
     const auto tie = static_cast<float>(middle);
     ASSERT_EQ(tie, middle) << "a middle is a float";
-    for (const float near : {tie, std::nextafter(tie, 0.0f), std::nextafter(tie, std::copysign(INFINITY, tie))}) {
+    for (const float near :
+         {tie, std::nextafter(tie, 0.0f), std::nextafter(tie, std::copysign(INFINITY, tie))}) {
       ASSERT_EQ(from(to(near)), reference(format, near)) << bits << " " << near;
       ASSERT_EQ(std::signbit(from(to(near))), std::signbit(near));
     }
@@ -64,7 +65,8 @@ void check_format(const Format& format, From from, To to) {
 }
 
 TEST(DType, Bf16RoundsToNearestEvenAtEveryPattern) {
-  check_format(kBf16, [](uint16_t bits) { return from_bf16(bits); }, [](float value) { return to_bf16(value); });
+  check_format(
+      kBf16, [](uint16_t bits) { return from_bf16(bits); }, [](float value) { return to_bf16(value); });
 }
 
 TEST(DType, F16RoundsToNearestEvenAtEveryPattern) { check_format(kF16, from_f16, to_f16); }
@@ -88,7 +90,8 @@ TEST(DType, ADoubleIsRoundedOnceNotTwice) {
     const double fine = std::ldexp(static_cast<double>(engine() >> 11), -53) + 1;
     const double tie = reference(kBf16, fine) + 0x1p-8 * (i % 2 == 0 ? 1 : -1);
     const double near_tie = tie + std::ldexp(static_cast<double>(static_cast<int>(engine() % 5)) - 2, -45);
-    for (const double value : {fine, near_tie, -near_tie, near_tie * 0x1p-20, near_tie * 0x1p-134, near_tie * 0x1p127}) {
+    for (const double value :
+         {fine, near_tie, -near_tie, near_tie * 0x1p-20, near_tie * 0x1p-134, near_tie * 0x1p127}) {
       ASSERT_EQ(round_to(DType::bf16, value), reference(kBf16, value)) << value;
       ASSERT_EQ(round_to(DType::f16, value), reference(kF16, value)) << value;
     }

@@ -17,8 +17,8 @@ struct Descr {
   std::string_view text;
   DType type;
 };
-constexpr Descr kDescrs[] = {{"<f4", DType::f32}, {"<f8", DType::f64}, {"<f2", DType::f16},
-                             {"|i1", DType::i8},  {"|u1", DType::u8},  {"<i4", DType::i32},
+constexpr Descr kDescrs[] = {{"<f4", DType::f32}, {"<f8", DType::f64},    {"<f2", DType::f16},
+                             {"|i1", DType::i8},  {"|u1", DType::u8},     {"<i4", DType::i32},
                              {"<i8", DType::i64}, {"|b1", DType::boolean}};
 
 uint32_t little_endian(std::string_view bytes) {
@@ -120,7 +120,8 @@ class DictParser {
       int64_t value = 0;
       const size_t start = at_;
       for (; at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9'; ++at_) {
-        if (__builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, text_[at_] - '0', &value)) {
+        if (__builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, text_[at_] - '0', &value)) {
           fail_user("{}: a size of the array does not fit 64 bits", what_);
         }
       }
@@ -168,7 +169,8 @@ std::string npy_head(DType dtype, const Shape& shape, std::string_view what) {
   std::string sizes;
   for (const int64_t dim : shape) sizes += fmt::format("{},", dim);
   if (shape.size() > 1) sizes.pop_back();
-  std::string dict = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", row->text, sizes);
+  std::string dict =
+      fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", row->text, sizes);
   const size_t unpadded = 10 + dict.size() + 1;
   dict.append((64 - unpadded % 64) % 64, ' ');
   dict += '\n';

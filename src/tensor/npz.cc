@@ -64,7 +64,7 @@ NpzFile& NpzFile::operator=(NpzFile&&) noexcept = default;
 NpzFile::~NpzFile() = default;
 
 NpzFile NpzFile::open(const std::string& path, uint64_t max_bytes) {
-  struct stat info {};
+  struct stat info{};
   if (::stat(path.c_str(), &info) != 0) fail_io("cannot open {}: {}", path, std::strerror(errno));
   if (!S_ISREG(info.st_mode)) fail_io("cannot read {}: it is not a plain file", path);
   int code = 0;
@@ -116,7 +116,8 @@ Tensor NpzFile::load(std::string_view name) const {
   std::string head(kNpyPrefixBytes, '\0');
   read_exactly(entry.get(), head.data(), head.size(), what);
   const uint64_t head_bytes = npy_head_bytes(head, what);
-  if (head_bytes < kNpyPrefixBytes || head_bytes > info.size) fail_user("{}: the array's head is cut off", what);
+  if (head_bytes < kNpyPrefixBytes || head_bytes > info.size)
+    fail_user("{}: the array's head is cut off", what);
   head.resize(head_bytes);
   read_exactly(entry.get(), head.data() + kNpyPrefixBytes, head_bytes - kNpyPrefixBytes, what);
   const NpyHeader header = parse_npy_head(head, what);
@@ -180,7 +181,8 @@ void write_npz(const std::string& path, std::span<const NamedTensor> tensors, Np
         {view.as<zip_uint8_t>(), static_cast<zip_uint64_t>(view.size()) * size_of(view.dtype)}};
     zip_source_t* source = zip_source_buffer_fragment(zip, parts, parts[1].length > 0 ? 2 : 1, 0);
     const std::string name = tensors[i].name + std::string(kSuffix);
-    const zip_int64_t index = source == nullptr ? -1 : zip_file_add(zip, name.c_str(), source, ZIP_FL_ENC_UTF_8);
+    const zip_int64_t index =
+        source == nullptr ? -1 : zip_file_add(zip, name.c_str(), source, ZIP_FL_ENC_UTF_8);
     const zip_int32_t method = compression == NpzCompression::stored ? ZIP_CM_STORE : ZIP_CM_DEFLATE;
     if (index < 0 || zip_set_file_compression(zip, static_cast<zip_uint64_t>(index), method, 0) != 0 ||
         zip_file_set_mtime(zip, static_cast<zip_uint64_t>(index), 0, 0) != 0) {

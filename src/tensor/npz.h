@@ -1,6 +1,6 @@
-// NumPy's .npz: a zip archive of .npy files (numpy.lib.format, versions 1 to 3), stored or deflated. Little-endian f32,
-// f64, f16, i8, u8, i32, i64 and bool; column-major arrays are turned into row-major ones. A header is checked
-// against the archive's sizes before anything is allocated.
+// NumPy's .npz: a zip archive of .npy files (numpy.lib.format, versions 1 to 3), stored or deflated.
+// Little-endian f32, f64, f16, i8, u8, i32, i64 and bool; column-major arrays are turned into row-major ones.
+// A header is checked against the archive's sizes before anything is allocated.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -16,8 +16,9 @@ namespace floe {
 
 class NpzFile {
  public:
-  // Throws Error{io} when the file cannot be read, Error{user} naming it when it is no archive or a name stands twice.
-  // An array of more than `max_bytes` is refused at load(): a small archive can unpack to a thousand times its size.
+  // Throws Error{io} when the file cannot be read, Error{user} naming it when it is no archive or a name
+  // stands twice. An array of more than `max_bytes` is refused at load(): a small archive can unpack to a
+  // thousand times its size.
   static NpzFile open(const std::string& path, uint64_t max_bytes = uint64_t{1} << 32);
   NpzFile(NpzFile&&) noexcept;
   NpzFile& operator=(NpzFile&&) noexcept;
@@ -40,7 +41,8 @@ class NpzFile {
 
 enum class NpzCompression { stored, deflated };
 
-// Whole or not at all. Throws Error{user} for bf16, which NumPy lacks, and for a name that stands twice; Error{io}.
+// Whole or not at all. Throws Error{user} for bf16, which NumPy lacks, and for a name that stands twice;
+// Error{io}.
 void write_npz(const std::string& path, std::span<const NamedTensor> tensors,
                NpzCompression compression = NpzCompression::stored);
 

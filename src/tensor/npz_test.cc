@@ -35,7 +35,8 @@ void write_zip(const std::string& path, const std::vector<std::pair<std::string,
                zip_int32_t method = ZIP_CM_DEFLATE) {
   zip_t* zip = zip_open(path.c_str(), ZIP_CREATE | ZIP_TRUNCATE, nullptr);
   for (const auto& [name, bytes] : files) {
-    const zip_int64_t index = zip_file_add(zip, name.c_str(), zip_source_buffer(zip, bytes.data(), bytes.size(), 0), 0);
+    const zip_int64_t index =
+        zip_file_add(zip, name.c_str(), zip_source_buffer(zip, bytes.data(), bytes.size(), 0), 0);
     zip_set_file_compression(zip, static_cast<zip_uint64_t>(index), method, 0);
   }
   ASSERT_EQ(zip_close(zip), 0);
@@ -43,7 +44,8 @@ void write_zip(const std::string& path, const std::vector<std::pair<std::string,
 
 std::string refused(const TempFolder& folder, const std::string& npy_bytes) {
   write_zip(folder.file("x.npz"), {{"a.npy", npy_bytes}});
-  const std::string text = refusal(ErrorKind::user, [&] { (void)NpzFile::open(folder.file("x.npz")).load("a"); });
+  const std::string text =
+      refusal(ErrorKind::user, [&] { (void)NpzFile::open(folder.file("x.npz")).load("a"); });
   EXPECT_THAT(text, AllOf(HasSubstr(folder.file("x.npz")), HasSubstr("array 'a'")));
   return text;
 }
@@ -52,14 +54,17 @@ TEST(Npz, EveryTypeAndShapeComesBackStoredAndDeflated) {
   const TempFolder folder;
   std::mt19937 engine(1);
   std::vector<Tensor> tensors;
-  for (const DType type : {DType::boolean, DType::i8, DType::u8, DType::f16, DType::f32, DType::i32, DType::f64, DType::i64}) {
+  for (const DType type :
+       {DType::boolean, DType::i8, DType::u8, DType::f16, DType::f32, DType::i32, DType::f64, DType::i64}) {
     for (const Shape& shape : {Shape{}, Shape{0}, Shape{3, 0}, Shape{7}, Shape{2, 3, 5}, Shape{1000}}) {
       Tensor& tensor = tensors.emplace_back(type, shape);
-      for (size_t i = 0; i < tensor.bytes(); ++i) tensor.as<uint8_t>()[i] = static_cast<uint8_t>(engine() % 2);
+      for (size_t i = 0; i < tensor.bytes(); ++i)
+        tensor.as<uint8_t>()[i] = static_cast<uint8_t>(engine() % 2);
     }
   }
   std::vector<NamedTensor> named;
-  for (size_t i = 0; i < tensors.size(); ++i) named.push_back({"sub/\xc3\xa9" + std::to_string(i), view_of(tensors[i])});
+  for (size_t i = 0; i < tensors.size(); ++i)
+    named.push_back({"sub/\xc3\xa9" + std::to_string(i), view_of(tensors[i])});
   for (const NpzCompression compression : {NpzCompression::stored, NpzCompression::deflated}) {
     write_npz(folder.file("a.npz"), named, compression);
     const NpzFile file = NpzFile::open(folder.file("a.npz"));
@@ -89,9 +94,10 @@ TEST(Npz, ReadsAllHeaderVersionsAndTurnsColumnMajorArrays) {
   const int32_t columns[] = {1, 4, 2, 5, 3, 6};  // [[1, 2, 3], [4, 5, 6]]
   const std::string data(reinterpret_cast<const char*>(columns), sizeof columns);
   for (const int version : {1, 2, 3}) {
-    write_zip(folder.file("a.npz"), {{"m.npy", npy("{'descr': '<i4', 'fortran_order': True, 'shape': (2, 3), } \n", data, version)},
-                                     {"v.npy", npy("{\"shape\":(6,),\"descr\":\"<i4\",\"fortran_order\":False}", data, version)},
-                                     {"b.npy", npy("{'descr': '<i1', 'fortran_order': True, 'shape': ()}", "\x05", version)}});
+    write_zip(folder.file("a.npz"),
+              {{"m.npy", npy("{'descr': '<i4', 'fortran_order': True, 'shape': (2, 3), } \n", data, version)},
+               {"v.npy", npy("{\"shape\":(6,),\"descr\":\"<i4\",\"fortran_order\":False}", data, version)},
+               {"b.npy", npy("{'descr': '<i1', 'fortran_order': True, 'shape': ()}", "\x05", version)}});
     const NpzFile file = NpzFile::open(folder.file("a.npz"));
     const Tensor matrix = file.load("m");
     EXPECT_EQ(matrix.shape(), (Shape{2, 3}));
@@ -104,7 +110,8 @@ TEST(Npz, ReadsAllHeaderVersionsAndTurnsColumnMajorArrays) {
 TEST(Npz, RefusesWhatNumPyHasAndWeDoNot) {
   const TempFolder folder;
   const auto typed = [&](const char* descr) {
-    return refused(folder, npy(fmt::format("{{'descr': {}, 'fortran_order': False, 'shape': (1,)}}", descr), "12345678"));
+    return refused(folder, npy(fmt::format("{{'descr': {}, 'fortran_order': False, 'shape': (1,)}}", descr),
+                               "12345678"));
   };
   EXPECT_THAT(typed("'>f8'"), HasSubstr("type '>f8' are not supported"));
   EXPECT_THAT(typed("'<c8'"), HasSubstr("type '<c8' are not supported"));
@@ -122,9 +129,12 @@ TEST(Npz, RefusesDamagedHeads) {
       {std::string("\x93NUMPY\x02\x00\xff\xff\xff\xff", 12) + data, "is too long"},
       {std::string("\x93NUMPY\x01\x00\xff\x7f", 10) + data, "head is cut off"},
       {std::string("\x93NUMPY\x01\x00\x00\x00", 10) + data, "head is cut off"},
-      {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (3,)}", data), "shape [3] does not fill the 8 bytes"},
-      {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4)}", data), "does not fill the 8"},
-      {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}", data), "does not fit 64 bits"},
+      {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (3,)}", data),
+       "shape [3] does not fill the 8 bytes"},
+      {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4)}", data),
+       "does not fill the 8"},
+      {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}", data),
+       "does not fit 64 bits"},
       {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-2,)}", data), "a size expected"},
       {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2", data), ") expected"},
       {npy("{'descr': '<f4', 'fortran_order': maybe, 'shape': (2,)}", data), "True or False expected"},
@@ -132,13 +142,19 @@ TEST(Npz, RefusesDamagedHeads) {
       {npy("{'descr': '<f4', 'descr': '<f4', 'shape': (2,)}", data), "'descr' stands twice"},
       {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'x': 1}", data), "unknown field 'x'"},
       {npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)} x", data), "the end expected"},
-      {npy("{'descr                                                       ", data), "a text that ends expected"},
+      {npy("{'descr                                                       ", data),
+       "a text that ends expected"},
       {npy("{'descr': '|b1', 'fortran_order': False, 'shape': (1,)}", "\x02"), "neither 0 nor 1"},
-      {npy("{'descr': '|u1', 'fortran_order': False, 'shape': (" + [] {
-         std::string ones;
-         for (int i = 0; i < 65; ++i) ones += "1,";
-         return ones;
-       }() + ")}", "x"), "more than 64 dims"},
+      {npy(
+           "{'descr': '|u1', 'fortran_order': False, 'shape': (" +
+               [] {
+                 std::string ones;
+                 for (int i = 0; i < 65; ++i) ones += "1,";
+                 return ones;
+               }() +
+               ")}",
+           "x"),
+       "more than 64 dims"},
   };
   for (const auto& [bytes, message] : cases) EXPECT_THAT(refused(folder, bytes), HasSubstr(message)) << bytes;
 }
@@ -146,8 +162,10 @@ TEST(Npz, RefusesDamagedHeads) {
 TEST(Npz, ASmallArchiveThatUnpacksToMuchIsRefusedBeforeMemoryIsTaken) {
   const TempFolder folder;
   const std::string zeros(4 << 20, '\0');
-  write_zip(folder.file("a.npz"), {{"a.npy", npy(fmt::format("{{'descr': '|u1', 'fortran_order': False, 'shape': ({},)}}",
-                                                             zeros.size()), zeros)}});
+  write_zip(
+      folder.file("a.npz"),
+      {{"a.npy", npy(fmt::format("{{'descr': '|u1', 'fortran_order': False, 'shape': ({},)}}", zeros.size()),
+                     zeros)}});
   EXPECT_LT(read_file(folder.file("a.npz")).size(), 10'000u);
   EXPECT_EQ(NpzFile::open(folder.file("a.npz")).load("a").size(), 4 << 20);
   EXPECT_THAT(refusal(ErrorKind::user, [&] { (void)NpzFile::open(folder.file("a.npz"), 1 << 20).load("a"); }),
@@ -185,10 +203,12 @@ TEST(Npz, RandomDamageIsRefusedByNameOrRead) {
 
 TEST(Npz, RefusesWhatIsNoArchiveAndNamesWhatIsMissing) {
   const TempFolder folder;
-  EXPECT_THAT(refusal(ErrorKind::io, [&] { NpzFile::open(folder.file("none")); }), HasSubstr(folder.file("none")));
+  EXPECT_THAT(refusal(ErrorKind::io, [&] { NpzFile::open(folder.file("none")); }),
+              HasSubstr(folder.file("none")));
   EXPECT_THAT(refusal(ErrorKind::io, [&] { NpzFile::open(folder.path()); }), HasSubstr("not a plain file"));
   write_file(folder.file("a"), "no zip");
-  EXPECT_THAT(refusal(ErrorKind::user, [&] { NpzFile::open(folder.file("a")); }), HasSubstr("not a readable .npz file"));
+  EXPECT_THAT(refusal(ErrorKind::user, [&] { NpzFile::open(folder.file("a")); }),
+              HasSubstr("not a readable .npz file"));
   write_zip(folder.file("b"), {{"readme.txt", "x"}});
   EXPECT_THAT(refusal(ErrorKind::user, [&] { NpzFile::open(folder.file("b")); }),
               HasSubstr("'readme.txt' is not a .npy file"));
@@ -209,7 +229,8 @@ TEST(Npz, TheWriterRefusesWhatNumPyCouldNotRead) {
   EXPECT_THAT(write({{"b", view_of(b)}}), HasSubstr("array 'b': NumPy has no type bf16"));
   EXPECT_THAT(write({{"a", view_of(a)}, {"a", view_of(a)}}), HasSubstr("two arrays are named 'a'"));
   EXPECT_THAT(write({}), HasSubstr("at least one array"));
-  EXPECT_THAT(refusal(ErrorKind::io, [&] { write_npz(folder.file("none/a"), std::vector<NamedTensor>{{"a", view_of(a)}}); }),
+  EXPECT_THAT(refusal(ErrorKind::io,
+                      [&] { write_npz(folder.file("none/a"), std::vector<NamedTensor>{{"a", view_of(a)}}); }),
               HasSubstr("cannot write " + folder.file("none/a")));
   EXPECT_EQ(folder.entries(), 0);
 }

@@ -1,6 +1,7 @@
 #include "tensor/safetensors.h"
 
 #include <fcntl.h>
+#include <fmt/ranges.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,8 +12,6 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <tuple>
-
-#include <fmt/ranges.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -36,7 +35,8 @@ constexpr DTypeName kDTypes[] = {{DType::f32, "F32"}, {DType::bf16, "BF16"}, {DT
                                  {DType::i32, "I32"}, {DType::i64, "I64"},   {DType::boolean, "BOOL"}};
 
 std::string_view safetensors_name(DType type) {
-  return std::find_if(std::begin(kDTypes), std::end(kDTypes), [&](const DTypeName& row) { return row.type == type; })
+  return std::find_if(std::begin(kDTypes), std::end(kDTypes),
+                      [&](const DTypeName& row) { return row.type == type; })
       ->name;
 }
 
@@ -54,7 +54,8 @@ void read_at(int fd, const std::string& path, void* to, uint64_t bytes, uint64_t
 }
 
 // The row as an entry, once its numbers agree with each other and with the bytes there are.
-SafetensorsFile::Entry check_row(const SafetensorsHeader::Row& row, uint64_t data_bytes, const std::string& path) {
+SafetensorsFile::Entry check_row(const SafetensorsHeader::Row& row, uint64_t data_bytes,
+                                 const std::string& path) {
   SafetensorsFile::Entry entry;
   const auto* type = std::find_if(std::begin(kDTypes), std::end(kDTypes),
                                   [&](const DTypeName& known) { return known.name == row.dtype; });
@@ -65,8 +66,8 @@ SafetensorsFile::Entry check_row(const SafetensorsHeader::Row& row, uint64_t dat
   entry.begin = row.offsets[0];
   entry.end = row.offsets[1];
   if (entry.begin > entry.end || entry.end > data_bytes) {
-    fail_user("{}: tensor '{}' has data_offsets [{}, {}], outside the {} bytes of data", path, row.name, entry.begin,
-              entry.end, data_bytes);
+    fail_user("{}: tensor '{}' has data_offsets [{}, {}], outside the {} bytes of data", path, row.name,
+              entry.begin, entry.end, data_bytes);
   }
   uint64_t bytes = size_of(entry.dtype);
   bool overflow = false;
@@ -88,7 +89,7 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
   file.path_ = path;
   file.fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file.fd_ < 0) fail_io("cannot open {}: {}", path, std::strerror(errno));
-  struct stat info {};
+  struct stat info{};
   if (::fstat(file.fd_, &info) != 0) fail_io("cannot read {}: {}", path, std::strerror(errno));
   if (!S_ISREG(info.st_mode)) fail_io("cannot read {}: it is not a plain file", path);
   const auto size = static_cast<uint64_t>(info.st_size);
@@ -96,7 +97,8 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
   if (size < sizeof header_bytes) fail_user("{}: {} bytes are too few for a safetensors file", path, size);
   read_at(file.fd_, path, &header_bytes, sizeof header_bytes, 0);
   if (header_bytes > size - sizeof header_bytes || header_bytes > kMaxHeaderBytes) {
-    fail_user("{}: a header of {} bytes does not fit a safetensors file of {} bytes", path, header_bytes, size);
+    fail_user("{}: a header of {} bytes does not fit a safetensors file of {} bytes", path, header_bytes,
+              size);
   }
   std::string json(header_bytes, '\0');
   read_at(file.fd_, path, json.data(), header_bytes, sizeof header_bytes);
@@ -112,15 +114,16 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
   for (SafetensorsHeader::Row& row : header.rows) {
     Entry entry = check_row(row, data_bytes, path);
     if (entry.begin != covered) {
-      fail_user("{}: tensor '{}' begins at byte {} of the data, not at {} where the one before it ends", path, row.name,
-                entry.begin, covered);
+      fail_user("{}: tensor '{}' begins at byte {} of the data, not at {} where the one before it ends", path,
+                row.name, entry.begin, covered);
     }
     covered = entry.end;
     file.names_.push_back(row.name);
     file.entries_.emplace(std::move(row.name), std::move(entry));
   }
   if (covered != data_bytes) {
-    fail_user("{}: the tensors end after {} bytes, but {} bytes of data are there", path, covered, data_bytes);
+    fail_user("{}: the tensors end after {} bytes, but {} bytes of data are there", path, covered,
+              data_bytes);
   }
   return file;
 }
@@ -185,7 +188,9 @@ void write_safetensors(const std::string& path, std::span<const NamedTensor> ten
     FLOE_CHECK(view.contiguous(), "tensor '{}' is written with gaps", name);
     if (name == "__metadata__") fail_user("{}: a tensor cannot be named '{}'", path, name);
     const uint64_t end = offset + static_cast<uint64_t>(view.size()) * size_of(view.dtype);
-    append(name, {{"dtype", safetensors_name(view.dtype)}, {"shape", view.shape()}, {"data_offsets", {offset, end}}});
+    append(
+        name,
+        {{"dtype", safetensors_name(view.dtype)}, {"shape", view.shape()}, {"data_offsets", {offset, end}}});
     names.push_back(name);
     offset = end;
   }

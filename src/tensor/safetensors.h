@@ -1,6 +1,7 @@
-// The safetensors format (https://github.com/huggingface/safetensors, "Format"): eight bytes N, little-endian; N bytes
-// of JSON that give each tensor's dtype, shape and data_offsets; the data, row-major, without holes.
-// A file is believed only after every field of its header agrees with the file's size, and nothing is allocated before.
+// The safetensors format (https://github.com/huggingface/safetensors, "Format"): eight bytes N,
+// little-endian; N bytes of JSON that give each tensor's dtype, shape and data_offsets; the data, row-major,
+// without holes. A file is believed only after every field of its header agrees with the file's size, and
+// nothing is allocated before.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -33,8 +34,8 @@ class SafetensorsFile {
     uint64_t end = 0;
   };
 
-  // Reads and checks the header alone. Throws Error{io} when the file cannot be read, Error{user} naming the file and,
-  // where one is at fault, the tensor.
+  // Reads and checks the header alone. Throws Error{io} when the file cannot be read, Error{user} naming the
+  // file and, where one is at fault, the tensor.
   static SafetensorsFile open(const std::string& path);
   SafetensorsFile(SafetensorsFile&& other) noexcept;
   SafetensorsFile& operator=(SafetensorsFile&& other) noexcept;
@@ -46,7 +47,8 @@ class SafetensorsFile {
   const Entry& entry(std::string_view name) const;  // throws Error{user} naming file and tensor
   const TensorMetadata& metadata() const { return metadata_; }
 
-  // Throws as entry() does, and Error{io} when the file has changed since. May be called from several threads.
+  // Throws as entry() does, and Error{io} when the file has changed since. May be called from several
+  // threads.
   Tensor load(std::string_view name) const;
 
  private:
@@ -60,9 +62,9 @@ class SafetensorsFile {
   TensorMetadata metadata_;
 };
 
-// Written as base/file.h writes: whole or not at all, tensor by tensor. In the file the widest types come first, so that
-// each tensor is aligned to its elements; the data starts at a multiple of 64. Throws Error{user} for a name that
-// stands twice, is "__metadata__" or is not UTF-8; Error{io}.
+// Written as base/file.h writes: whole or not at all, tensor by tensor. In the file the widest types come
+// first, so that each tensor is aligned to its elements; the data starts at a multiple of 64. Throws
+// Error{user} for a name that stands twice, is "__metadata__" or is not UTF-8; Error{io}.
 void write_safetensors(const std::string& path, std::span<const NamedTensor> tensors,
                        const TensorMetadata& metadata = {});
 

@@ -1,4 +1,5 @@
-// Read as a stream of events, so that a large or deep header costs no tree, and a key that stands twice is seen.
+// Read as a stream of events, so that a large or deep header costs no tree, and a key that stands twice is
+// seen.
 #include "tensor/safetensors_header.h"
 
 #include <nlohmann/json.hpp>
@@ -35,7 +36,8 @@ class HeaderEvents : public nlohmann::json_sax<json> {
     } else {
       field_ = text;
       if (level_ == Level::metadata) {
-        if (!header_->metadata.emplace(text, "").second) fail_user("{}: metadata '{}' stands twice", path_, text);
+        if (!header_->metadata.emplace(text, "").second)
+          fail_user("{}: metadata '{}' stands twice", path_, text);
         return true;
       }
       const unsigned bit = text == "dtype" ? 1 : text == "shape" ? 2 : text == "data_offsets" ? 4 : 0;

@@ -1,4 +1,5 @@
-// The JSON of a safetensors header as rows, in the order of the text; fields are checked for kind and presence only.
+// The JSON of a safetensors header as rows, in the order of the text; fields are checked for kind and
+// presence only.
 #pragma once
 #include <cstdint>
 #include <string>

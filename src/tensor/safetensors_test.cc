@@ -48,8 +48,8 @@ TEST(Safetensors, EveryTypeAndShapeComesBackBitForBit) {
   const TempFolder folder;
   std::mt19937 engine(1);
   std::vector<Tensor> tensors;
-  for (const DType type : {DType::boolean, DType::i8, DType::u8, DType::bf16, DType::f16, DType::f32, DType::i32,
-                           DType::f64, DType::i64}) {
+  for (const DType type : {DType::boolean, DType::i8, DType::u8, DType::bf16, DType::f16, DType::f32,
+                           DType::i32, DType::f64, DType::i64}) {
     for (const Shape& shape : {Shape{}, Shape{0}, Shape{3, 0, 2}, Shape{1}, Shape{7}, Shape{2, 3, 5}}) {
       Tensor& tensor = tensors.emplace_back(type, shape);
       for (size_t i = 0; i < tensor.bytes(); ++i) {
@@ -97,7 +97,8 @@ TEST(Safetensors, TheSameTensorsGiveTheSameBytes) {
   std::memcpy(&header, bytes.data(), 8);
   EXPECT_EQ((8 + header) % 64, 0u);
   EXPECT_EQ(bytes.size(), 8 + header + 16);
-  EXPECT_THAT(SafetensorsFile::open(folder.file("1")).names(), ElementsAre("b", "a")) << "wide types come first";
+  EXPECT_THAT(SafetensorsFile::open(folder.file("1")).names(), ElementsAre("b", "a"))
+      << "wide types come first";
 }
 
 // Written by hand from the format's description, with keys in another order than ours and spaces.
@@ -108,7 +109,8 @@ TEST(Safetensors, ReadsAFileOfAnotherWriter) {
   std::memcpy(data.data() + 4, values, 8);
   data[0] = 7;
   write_file(folder.file("a"), file_bytes(R"( {"w": {"shape": [2,1], "data_offsets": [4, 12], "dtype": "F32"},
-      "__metadata__": {"format": "pt"}, "n": {"dtype": "I32", "shape": [], "data_offsets": [0, 4]}}   )", data));
+      "__metadata__": {"format": "pt"}, "n": {"dtype": "I32", "shape": [], "data_offsets": [0, 4]}}   )",
+                                          data));
   const SafetensorsFile file = SafetensorsFile::open(folder.file("a"));
   EXPECT_THAT(file.names(), ElementsAre("n", "w"));
   EXPECT_EQ(file.load("n").at(0), 7);
@@ -120,7 +122,8 @@ TEST(Safetensors, RefusesAFileWhoseSizesDisagree) {
   EXPECT_THAT(refused(""), HasSubstr("0 bytes are too few"));
   EXPECT_THAT(refused("1234567"), HasSubstr("7 bytes are too few"));
   EXPECT_THAT(refused(std::string(8, '\xff')), HasSubstr("a header of 18446744073709551615 bytes"));
-  const std::string good = file_bytes(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", std::string(8, 'x'));
+  const std::string good =
+      file_bytes(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", std::string(8, 'x'));
   for (size_t size = 0; size < good.size(); ++size) {
     EXPECT_NE(refused(good.substr(0, size)), "nothing was refused") << size;
   }
@@ -132,20 +135,27 @@ TEST(Safetensors, RefusesAFileWhoseSizesDisagree) {
 TEST(Safetensors, RefusesEachDamagedFieldAndNamesTheTensor) {
   const std::pair<const char*, const char*> cases[] = {
       {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}})", "tensor 'a' has data_offsets [8, 0]"},
-      {R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", "tensor 'a' of shape [3] and type F32 does not fill its 8"},
-      {R"({"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}})", "does not fill its 0 bytes"},
+      {R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})",
+       "tensor 'a' of shape [3] and type F32 does not fill its 8"},
+      {R"({"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}})",
+       "does not fill its 0 bytes"},
       {R"({"a":{"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,8]}})", "tensor 'a' of shape"},
-      {R"({"a":{"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]}})", "tensor 'a' has element type 'F8_E4M3'"},
-      {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", "tensor 'a' begins at byte 4 of the data, not at 0"},
+      {R"({"a":{"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]}})",
+       "tensor 'a' has element type 'F8_E4M3'"},
+      {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+       "tensor 'a' begins at byte 4 of the data, not at 0"},
       {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"I8","shape":[5],"data_offsets":[3,8]}})",
        "tensor 'b' begins at byte 3 of the data, not at 4"},
       {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "end after 4 bytes"},
       {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})",
        "'a' stands twice"},
-      {R"({"a":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}})", "tensor 'a': 'dtype' stands twice"},
+      {R"({"a":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}})",
+       "tensor 'a': 'dtype' stands twice"},
       {R"({"a":{"dtype":"F32","shape":[2]}})", "tensor 'a' lacks"},
-      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8,8]}})", "tensor 'a': data_offsets are not two numbers"},
-      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":1}})", "tensor 'a' has an unknown field 'x'"},
+      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8,8]}})",
+       "tensor 'a': data_offsets are not two numbers"},
+      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":1}})",
+       "tensor 'a' has an unknown field 'x'"},
       {R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", "'a': 'shape' holds a negative number"},
       {R"({"a":{"dtype":"F32","shape":[2.0],"data_offsets":[0,8]}})", "'a': 'shape' holds a fraction"},
       {R"({"a":{"dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,8]}})", "too large a number"},
@@ -162,7 +172,8 @@ TEST(Safetensors, RefusesEachDamagedFieldAndNamesTheTensor) {
       {"{\"\xff\":{}}", "the header is not JSON at byte"},
       {"", "the header is not JSON"},
   };
-  for (const auto& [header, message] : cases) EXPECT_THAT(header_refused(header), HasSubstr(message)) << header;
+  for (const auto& [header, message] : cases)
+    EXPECT_THAT(header_refused(header), HasSubstr(message)) << header;
 }
 
 TEST(Safetensors, ADeepHeaderDoesNotExhaustTheStack) {
@@ -207,8 +218,10 @@ TEST(Safetensors, RandomDamageIsRefusedOrGivesTensorsOfTheFilesSize) {
 
 TEST(Safetensors, MissingTensorsFilesAndFoldersAreNamed) {
   const TempFolder folder;
-  EXPECT_THAT(refusal(ErrorKind::io, [&] { SafetensorsFile::open(folder.file("none")); }), HasSubstr(folder.file("none")));
-  EXPECT_THAT(refusal(ErrorKind::io, [&] { SafetensorsFile::open(folder.path()); }), HasSubstr("not a plain file"));
+  EXPECT_THAT(refusal(ErrorKind::io, [&] { SafetensorsFile::open(folder.file("none")); }),
+              HasSubstr(folder.file("none")));
+  EXPECT_THAT(refusal(ErrorKind::io, [&] { SafetensorsFile::open(folder.path()); }),
+              HasSubstr("not a plain file"));
   const Tensor a = Tensor::scalar(1);
   const std::vector<NamedTensor> named{{"a", view_of(a)}};
   write_safetensors(folder.file("a"), named);
@@ -235,7 +248,8 @@ TEST(Safetensors, TheWriterRefusesNamesThatCouldNotBeReadBack) {
   gaps.rank = 1;
   gaps.dims[0] = 2;
   gaps.strides[0] = 5;
-  EXPECT_THAT(refusal(ErrorKind::bug, [&] { write_safetensors(folder.file("a"), std::vector<NamedTensor>{{"g", gaps}}); }),
+  EXPECT_THAT(refusal(ErrorKind::bug,
+                      [&] { write_safetensors(folder.file("a"), std::vector<NamedTensor>{{"g", gaps}}); }),
               HasSubstr("'g' is written with gaps"));
 }
 

@@ -56,8 +56,9 @@ TEST(Scalar, FloatsFollowTheLibraryAndNanSpreads) {
 
 // The answers are Python's.
 TEST(Scalar, FloorDivisionAndRemainderOfFloatsAreAsInPython) {
-  const double cases[][4] = {{7, 2, 3, 1},    {-7, 2, -4, 1},    {7, -2, -4, -1},      {-7, -2, 3, -1},
-                             {5.5, 2, 2, 1.5}, {-0.5, 1, -1, 0.5}, {1, INFINITY, 0, 1}, {-1, INFINITY, -1, INFINITY}};
+  const double cases[][4] = {
+      {7, 2, 3, 1},     {-7, 2, -4, 1},     {7, -2, -4, -1},     {-7, -2, 3, -1},
+      {5.5, 2, 2, 1.5}, {-0.5, 1, -1, 0.5}, {1, INFINITY, 0, 1}, {-1, INFINITY, -1, INFINITY}};
   for (const auto& [a, b, quotient, rest] : cases) {
     EXPECT_EQ(floats(ScalarOp::floordiv, a, b), quotient) << a << " // " << b;
     EXPECT_EQ(floats(ScalarOp::rem, a, b), rest) << a << " % " << b;
@@ -90,7 +91,8 @@ TEST(Scalar, IntegerDivisionRoundsDownAndZeroIsRefused) {
 }
 
 TEST(Scalar, AnOpOnTheWrongKindOfNumberIsABug) {
-  EXPECT_THAT(refusal(ErrorKind::bug, [] { ints(ScalarOp::exp, DType::i32, 1); }), HasSubstr("'exp' on integers"));
+  EXPECT_THAT(refusal(ErrorKind::bug, [] { ints(ScalarOp::exp, DType::i32, 1); }),
+              HasSubstr("'exp' on integers"));
   EXPECT_THAT(refusal(ErrorKind::bug, [] { floats(ScalarOp::logical_and, 1, 1); }),
               HasSubstr("'logical_and' on floats"));
 }

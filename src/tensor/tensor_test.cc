@@ -56,10 +56,14 @@ TEST(Tensor, EveryTypeHoldsWhatItWasGiven) {
 }
 
 TEST(Tensor, RefusesImpossibleShapesAndMiscountedValues) {
-  EXPECT_THAT(refusal(ErrorKind::user, [] { Tensor(DType::f32, {2, -1}); }), HasSubstr("shape [2, -1] has a negative size"));
-  EXPECT_THAT(refusal(ErrorKind::user, [] { (void)count({INT64_C(1) << 40, INT64_C(1) << 40}); }), HasSubstr("is too large"));
-  EXPECT_THAT(refusal(ErrorKind::user, [] { (void)count({(INT64_C(1) << 59) + 1}); }), HasSubstr("is too large"));
-  EXPECT_THAT(refusal(ErrorKind::bug, [] { Tensor::from_floats({3}, {1, 2}); }), HasSubstr("2 values for shape [3]"));
+  EXPECT_THAT(refusal(ErrorKind::user, [] { Tensor(DType::f32, {2, -1}); }),
+              HasSubstr("shape [2, -1] has a negative size"));
+  EXPECT_THAT(refusal(ErrorKind::user, [] { (void)count({INT64_C(1) << 40, INT64_C(1) << 40}); }),
+              HasSubstr("is too large"));
+  EXPECT_THAT(refusal(ErrorKind::user, [] { (void)count({(INT64_C(1) << 59) + 1}); }),
+              HasSubstr("is too large"));
+  EXPECT_THAT(refusal(ErrorKind::bug, [] { Tensor::from_floats({3}, {1, 2}); }),
+              HasSubstr("2 values for shape [3]"));
 }
 
 TEST(View, RowMajorStridesAndRows) {
@@ -75,7 +79,8 @@ TEST(View, RowMajorStridesAndRows) {
   EXPECT_TRUE(view.contiguous());
   EXPECT_EQ(View(nullptr, DType::f32, {}).rows(), 1);
   EXPECT_EQ(View(nullptr, DType::f32, {5, 0}).rows(), 5) << "rows without features are rows";
-  EXPECT_THAT(refusal(ErrorKind::bug, [] { View(nullptr, DType::f32, {1, 1, 1, 1, 1, 1, 1}); }), HasSubstr("rank 7"));
+  EXPECT_THAT(refusal(ErrorKind::bug, [] { View(nullptr, DType::f32, {1, 1, 1, 1, 1, 1, 1}); }),
+              HasSubstr("rank 7"));
 }
 
 TEST(View, StridesOfDimsOfOneDoNotBreakContiguity) {

@@ -17,6 +17,12 @@ Tensor copy_of(const Tensor& tensor) {
   return copy;
 }
 
+TensorPtr share(Tensor tensor) { return std::make_shared<Tensor>(std::move(tensor)); }
+
+TensorPtr random_shared(DType dtype, const Shape& shape, uint64_t seed) {
+  return share(random_tensor(dtype, shape, seed));
+}
+
 Tensor random_tensor(DType dtype, const Shape& shape, uint64_t seed, int64_t high, double scale) {
   Tensor tensor(dtype, shape);
   std::mt19937_64 random(seed);
@@ -35,11 +41,11 @@ ProgramResult run_program(const Graph& graph, const TensorMap& inputs, const Ten
                           const CompileOptions& options, int threads) {
   const std::shared_ptr<const Program> program = compile({graph}, cpu_kernels(), options);
   State state;
-  for (const auto& [name, tensor] : states) state.set(name, copy_of(tensor));
+  for (const auto& [name, tensor] : states) state.set(name, copy_of(*tensor));
   ThreadPool pool(threads);
   Session session(program, cpu_kernels(), pool, state);
   std::vector<Feed> feeds;
-  for (const auto& [name, tensor] : inputs) feeds.push_back({name, view_of(tensor)});
+  for (const auto& [name, tensor] : inputs) feeds.push_back({name, view_of(*tensor)});
   const std::vector<View> views = session.run(graph.name(), feeds);
   ProgramResult result;
   result.arena = session.arena_bytes();
@@ -58,23 +64,24 @@ ProgramResult run_program(const Graph& graph, const TensorMap& inputs, const Ten
       std::memcpy(static_cast<char*>(tensor.data()) + static_cast<size_t>(i) * size,
                   static_cast<const char*>(views[k].data) + static_cast<size_t>(at) * size, size);
     }
-    result.outputs[entry.outputs[k].name] = std::move(tensor);
+    result.outputs[entry.outputs[k].name] = share(std::move(tensor));
   }
-  for (const std::string& name : state.names()) result.states[name] = copy_of(state.get(name));
+  for (const std::string& name : state.names()) result.states[name] = share(copy_of(state.get(name)));
   return result;
 }
 
 void check_program(const Graph& graph, const TensorMap& inputs, const TensorMap& states, double ulps) {
   RefMap ref_inputs, ref_states;
-  for (const auto& [name, tensor] : inputs) ref_inputs[name] = ref_of(tensor);
-  for (const auto& [name, tensor] : states) ref_states[name] = ref_of(tensor);
+  for (const auto& [name, tensor] : inputs) ref_inputs[name] = ref_of(*tensor);
+  for (const auto& [name, tensor] : states) ref_states[name] = ref_of(*tensor);
   const Evaluation want = evaluate(graph, ref_inputs, ref_states);
   const ProgramResult got = run_program(graph, inputs, states);
-  for (const auto& [name, value] : want.outputs) expect_close(got.outputs.at(name), value, ulps, "output " + name);
+  for (const auto& [name, value] : want.outputs)
+    expect_close(*got.outputs.at(name), value, ulps, "output " + name);
   for (const auto& [name, tensor] : states) {
     const auto updated = want.updates.find(name);
-    expect_close(got.states.at(name), updated != want.updates.end() ? updated->second : ref_states.at(name), ulps,
-                 "state " + name);
+    expect_close(*got.states.at(name), updated != want.updates.end() ? updated->second : ref_states.at(name),
+                 ulps, "state " + name);
   }
 }
 

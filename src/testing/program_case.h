@@ -10,7 +10,8 @@
 
 namespace floe {
 
-using TensorMap = std::map<std::string, Tensor, std::less<>>;
+// Tensors do not copy, so that a map of them can be written in braces they are held by pointer here.
+using TensorMap = std::map<std::string, TensorPtr, std::less<>>;
 
 struct ProgramResult {
   TensorMap outputs;
@@ -22,11 +23,14 @@ struct ProgramResult {
 ProgramResult run_program(const Graph& graph, const TensorMap& inputs, const TensorMap& states,
                           const CompileOptions& options = {}, int threads = 2);
 
-// Compiles, runs, evaluates in double, and compares every output and every updated state (expect_close with `ulps`).
+// Compiles, runs, evaluates in double, and compares every output and every updated state (expect_close with
+// `ulps`).
 void check_program(const Graph& graph, const TensorMap& inputs, const TensorMap& states, double ulps = 64);
 
 // Normal values for floats, 0..high-1 for integers; the same for the same seed.
+TensorPtr share(Tensor tensor);
 Tensor random_tensor(DType dtype, const Shape& shape, uint64_t seed, int64_t high = 8, double scale = 1);
 Tensor copy_of(const Tensor& tensor);
+TensorPtr random_shared(DType dtype, const Shape& shape, uint64_t seed);
 
 }  // namespace floe

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "ir/rewrite.h"
 #include "nn/transformer.h"
 
 namespace floe {
@@ -61,7 +62,9 @@ std::vector<Feed> TrainingEngine::feeds(const BatchTensors& batch) const {
 }
 
 StepOutcome TrainingEngine::outcome(bool applied) const {
-  const auto value = [&](const char* name) { return static_cast<double>(session_.output(name).as<float>()[0]); };
+  const auto value = [&](const char* name) {
+    return static_cast<double>(session_.output(name).as<float>()[0]);
+  };
   StepOutcome out{value("loss"), value("nll"), value("tokens")};
   if (applied) {
     out.grad_norm = value("grad_norm");
@@ -70,8 +73,8 @@ StepOutcome TrainingEngine::outcome(bool applied) const {
   return out;
 }
 
-StepOutcome TrainingEngine::update(std::span<const BatchTensors> micro_batches, float learning_rate, int64_t update,
-                                   uint32_t seed) {
+StepOutcome TrainingEngine::update(std::span<const BatchTensors> micro_batches, float learning_rate,
+                                   int64_t update, uint32_t seed) {
   FLOE_CHECK(micro_batches.size() == 1 || options_.accumulate, "{} micro-batches without accumulation",
              micro_batches.size());
   const Tensor lr = Tensor::scalar(learning_rate);

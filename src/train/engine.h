@@ -12,14 +12,9 @@
 #include "passes/optimizer.h"
 #include "runtime/session.h"
 #include "runtime/state.h"
+#include "train/batch_tensors.h"
 
 namespace floe {
-
-// A padded batch: i32, source [B, S], source_lengths [B], target_in and target_out [B, T], ordinals [B] (the
-// sentence's number in the update's global batch, which dropout masks are keyed by).
-struct BatchTensors {
-  Tensor source, source_lengths, target_in, target_out, ordinals;
-};
 
 struct EngineOptions {
   double label_smoothing = 0.1;
@@ -37,14 +32,15 @@ struct StepOutcome {
 
 class TrainingEngine {
  public:
-  // Moves `weights` into `state` and adds what the optimizer needs, zeroed (averaged weights begin as copies).
-  // Kernels, pool and state must outlive the engine.
-  TrainingEngine(const ModelConfig& config, const EngineOptions& options, Weights weights, const KernelTable& kernels,
-                 ThreadPool& pool, State& state);
+  // Moves `weights` into `state` and adds what the optimizer needs, zeroed (averaged weights begin as
+  // copies). Kernels, pool and state must outlive the engine.
+  TrainingEngine(const ModelConfig& config, const EngineOptions& options, Weights weights,
+                 const KernelTable& kernels, ThreadPool& pool, State& state);
 
-  // One update. `seed` keys this update's dropout masks; `update` counts from 1. With several micro-batches the
-  // result is that of one large batch. Throws bug when there are several and options.accumulate is off.
-  StepOutcome update(std::span<const BatchTensors> micro_batches, float learning_rate, int64_t update, uint32_t seed);
+  // One update. `seed` keys this update's dropout masks; `update` counts from 1. With several micro-batches
+  // the result is that of one large batch. Throws bug when there are several and options.accumulate is off.
+  StepOutcome update(std::span<const BatchTensors> micro_batches, float learning_rate, int64_t update,
+                     uint32_t seed);
 
   // Sums over one batch without dropout.
   StepOutcome validate(const BatchTensors& batch);
@@ -55,7 +51,8 @@ class TrainingEngine {
 
  private:
   static std::shared_ptr<const Program> build(const ModelConfig& config, const EngineOptions& options,
-                                              const KernelTable& kernels, std::vector<std::string>* trainable);
+                                              const KernelTable& kernels,
+                                              std::vector<std::string>* trainable);
   std::vector<Feed> feeds(const BatchTensors& batch) const;
   StepOutcome outcome(bool applied) const;
 

@@ -43,7 +43,9 @@ BatchTensors reversed_batch(int64_t rows, int64_t length, uint64_t seed, int64_t
       batch.source.set(r * length + i, i < n ? batch.source.at(r * length + i) + 4 : 0);
     }
     for (int64_t i = 0; i <= length; ++i) {
-      const auto token = [&](int64_t k) { return k < n ? batch.source.at(r * length + n - 1 - k) : (k == n ? 3.0 : 0.0); };
+      const auto token = [&](int64_t k) {
+        return k < n ? batch.source.at(r * length + n - 1 - k) : (k == n ? 3.0 : 0.0);
+      };
       batch.target_out.set(r * (length + 1) + i, token(i));
       batch.target_in.set(r * (length + 1) + i, i == 0 ? 2.0 : token(i - 1) == 3.0 ? 0.0 : token(i - 1));
     }
@@ -79,7 +81,8 @@ TEST(TrainingEngine, LearnsToReverse) {
 
 TEST(TrainingEngine, UsesNoMeaningAsAFallback) {
   Fixture f(tiny(), {});
-  for (const ProgramEntry& entry : f.engine.program().entries) EXPECT_TRUE(entry.fallbacks.empty()) << entry.name;
+  for (const ProgramEntry& entry : f.engine.program().entries)
+    EXPECT_TRUE(entry.fallbacks.empty()) << entry.name;
 }
 
 TEST(TrainingEngine, MicroBatchesEqualOneLargeBatch) {
@@ -98,8 +101,8 @@ TEST(TrainingEngine, MicroBatchesEqualOneLargeBatch) {
       for (int64_t i = 0; i < part.size(); ++i) part.set(i, tensor.at(begin * width + i));
       return part;
     };
-    parts.push_back({rows(whole.source), rows(whole.source_lengths), rows(whole.target_in), rows(whole.target_out),
-                     rows(whole.ordinals)});
+    parts.push_back({rows(whole.source), rows(whole.source_lengths), rows(whole.target_in),
+                     rows(whole.target_out), rows(whole.ordinals)});
   }
   for (int update = 1; update <= 3; ++update) {
     const StepOutcome a = one.engine.update({&whole, 1}, 1e-3F, update, 40 + static_cast<uint32_t>(update));

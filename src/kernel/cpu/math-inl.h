@@ -1,5 +1,8 @@
-// exp, log, tanh, erf on vectors of f32: the same polynomials and the same order of operations as scalar_math.h, whose
-// comments give method and errors, so the same bits on every target. Included once a target, after kernel/cpu/simd.h.
+// exp, log, tanh, erf on vectors of f32: the same polynomials and the same order of operations as
+// scalar_math.h, whose comments give method and errors, so the same bits on every target. Included once a
+// target, after kernel/cpu/simd.h.
+#include "kernel/cpu/simd.h"  // before the guard: it includes the kernel file once a target
+
 #if defined(FLOE_KERNEL_CPU_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FLOE_KERNEL_CPU_MATH_INL_H_
 #undef FLOE_KERNEL_CPU_MATH_INL_H_
@@ -31,7 +34,8 @@ HWY_INLINE V exp_f32(D d, V x) {
   c = hn::IfThenElse(hn::Gt(c, low), c, low);
   const V t = hn::Add(hn::Mul(c, hn::Set(d, scalar::kLog2e)), magic);
   const V n = hn::Sub(t, magic);
-  const V r = hn::Sub(hn::Sub(c, hn::Mul(n, hn::Set(d, scalar::kLn2High))), hn::Mul(n, hn::Set(d, scalar::kLn2Low)));
+  const V r =
+      hn::Sub(hn::Sub(c, hn::Mul(n, hn::Set(d, scalar::kLn2High))), hn::Mul(n, hn::Set(d, scalar::kLn2Low)));
   const V y = hn::Add(hn::Add(hn::Mul(hn::Mul(r, r), polynomial(d, scalar::kExp, r)), r), hn::Set(d, 1.0f));
   const auto e = hn::Sub(hn::BitCast(di, t), hn::Set(di, scalar::kRoundMagicBits));
   const auto half = hn::ShiftRight<1>(e);
@@ -52,7 +56,8 @@ HWY_INLINE V log_f32(D d, V x) {
   const V f = hn::Sub(hn::BitCast(d, hn::Sub(bits, hn::ShiftLeft<23>(e))), hn::Set(d, 1.0f));
   const V k = hn::ConvertTo(d, hn::Sub(e, hn::IfThenElseZero(hn::RebindMask(di, tiny), hn::Set(di, 23))));
   const V z = hn::Mul(f, f);
-  V y = hn::Add(hn::Mul(hn::Mul(f, z), polynomial(d, scalar::kLog, f)), hn::Mul(k, hn::Set(d, scalar::kLn2Low)));
+  V y = hn::Add(hn::Mul(hn::Mul(f, z), polynomial(d, scalar::kLog, f)),
+                hn::Mul(k, hn::Set(d, scalar::kLn2Low)));
   y = hn::Sub(y, hn::Mul(hn::Set(d, 0.5f), z));
   V result = hn::Add(hn::Add(f, y), hn::Mul(k, hn::Set(d, scalar::kLn2High)));
   result = hn::IfThenElse(hn::Lt(x, inf), result, x);
@@ -83,8 +88,8 @@ HWY_INLINE V erf_f32(D d, V x) {
   return hn::IfThenElse(hn::Eq(x, x), result, x);
 }
 
-// NaN in either operand gives NaN, which Highway's own Max and Min do not promise; nor does its Ne find NaN (it is an
-// ordered comparison on AVX).
+// NaN in either operand gives NaN, which Highway's own Max and Min do not promise; nor does its Ne find NaN
+// (it is an ordered comparison on AVX).
 template <class V>
 HWY_INLINE V max_f32(V a, V b) {
   return hn::IfThenElse(hn::Eq(a, a), hn::IfThenElse(hn::Gt(a, b), a, b), a);

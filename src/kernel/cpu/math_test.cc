@@ -1,8 +1,9 @@
-// scalar_math.h against double, and the vector forms against scalar_math.h on every target this machine can run.
+// scalar_math.h against double, and the vector forms against scalar_math.h on every target this machine can
+// run.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernel/cpu/math_test.cc"
 #include "kernel/cpu/simd.h"
-
+// After simd.h.
 #include "kernel/cpu/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -60,7 +61,8 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 // Every `step`th bit pattern: all exponents, both signs, infinities and NaN.
 std::vector<float> floats_of_all_sizes(uint32_t step) {
-  std::vector<float> values = {0.0f, -0.0f, kInf, -kInf, kNan, -kNan, 1.0f, -1.0f, 88.72f, -87.4f, -103.9f, -104.1f};
+  std::vector<float> values = {0.0f, -0.0f, kInf,   -kInf,  kNan,    -kNan,
+                               1.0f, -1.0f, 88.72f, -87.4f, -103.9f, -104.1f};
   for (uint64_t bits = 0; bits < (uint64_t{1} << 32); bits += step) {
     values.push_back(std::bit_cast<float>(static_cast<uint32_t>(bits)));
   }

@@ -1,5 +1,7 @@
-// Philox numbers of one row, a vector of blocks at a time; equal to tensor/philox.h bit for bit. Included once a target,
-// after kernel/cpu/simd.h.
+// Philox numbers of one row, a vector of blocks at a time; equal to tensor/philox.h bit for bit. Included
+// once a target, after kernel/cpu/simd.h.
+#include "kernel/cpu/simd.h"  // before the guard: it includes the kernel file once a target
+
 #if defined(FLOE_KERNEL_CPU_PHILOX_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FLOE_KERNEL_CPU_PHILOX_INL_H_
 #undef FLOE_KERNEL_CPU_PHILOX_INL_H_
@@ -14,9 +16,10 @@ namespace floe {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// out[i] = the uniform number of feature at.feature + i, for i in 0..n-1; at.feature is a multiple of 4. Writes up to
-// 252 bytes past the end.
-HWY_INLINE void philox_row(uint32_t seed, uint32_t op_id, const PhiloxCoordinates& at, int64_t n, float* out) {
+// out[i] = the uniform number of feature at.feature + i, for i in 0..n-1; at.feature is a multiple of 4.
+// Writes up to 252 bytes past the end.
+HWY_INLINE void philox_row(uint32_t seed, uint32_t op_id, const PhiloxCoordinates& at, int64_t n,
+                           float* out) {
 #if HWY_TARGET == HWY_SCALAR
   for (int64_t i = 0; i < n; i += 4) {
     const PhiloxBlock block =
@@ -24,8 +27,8 @@ HWY_INLINE void philox_row(uint32_t seed, uint32_t op_id, const PhiloxCoordinate
     for (int k = 0; k < 4; ++k) out[i + k] = philox_uniform(block[static_cast<size_t>(k)]);
   }
 #else
-  // One block a 64-bit lane: a product needs its 64 bits, and the upper halves of c1 and c3 may hold anything, since
-  // only the lower ones are multiplied.
+  // One block a 64-bit lane: a product needs its 64 bits, and the upper halves of c1 and c3 may hold
+  // anything, since only the lower ones are multiplied.
   const hn::ScalableTag<uint64_t> d;
   const hn::Repartition<uint32_t, decltype(d)> d32;
   const hn::Repartition<int32_t, decltype(d)> di;
@@ -36,7 +39,8 @@ HWY_INLINE void philox_row(uint32_t seed, uint32_t op_id, const PhiloxCoordinate
   const auto m1 = hn::Set(d32, 0xCD9E8D57u);
   const auto unit = hn::Set(df, 0x1p-24f);
   for (int64_t i = 0; i < n; i += 4 * lanes) {
-    auto c0 = hn::Add(hn::Set(d, static_cast<uint64_t>((at.feature + static_cast<uint64_t>(i)) >> 2)), hn::Iota(d, 0));
+    auto c0 = hn::Add(hn::Set(d, static_cast<uint64_t>((at.feature + static_cast<uint64_t>(i)) >> 2)),
+                      hn::Iota(d, 0));
     auto c1 = hn::Set(d, at.position);
     auto c2 = hn::Set(d, at.ordinal);
     auto c3 = hn::Set(d, at.head);

@@ -1,12 +1,13 @@
-// exp, log, tanh, erf in f32 as fixed polynomials, one element at a time: the twins of math-inl.h, equal bit for bit.
-// Needs no header and no build flag but -ffp-contract=off, so that printed C++ carries this file as it is.
-// All arithmetic is separate multiplications and additions in the order written; a SIMD form that follows it gives
-// the same bits on every machine. Largest error against the true value (math_test.cc), in units of the last place:
+// exp, log, tanh, erf in f32 as fixed polynomials, one element at a time: the twins of math-inl.h, equal bit
+// for bit. Needs no header and no build flag but -ffp-contract=off, so that printed C++ carries this file as
+// it is. All arithmetic is separate multiplications and additions in the order written; a SIMD form that
+// follows it gives the same bits on every machine. Largest error against the true value (math_test.cc), in
+// units of the last place:
 //   exp 1.1 (also where the result is subnormal) · log 1 · tanh 1.5 · erf 1.5
 // NaN gives NaN, overflow +inf, underflow goes through the subnormals to 0; log(0) = -inf, log(x < 0) = NaN.
 //
-// Method: Cody and Waite, "Software manual for the elementary functions" (1980): argument reduction by a two-part ln 2,
-// then minimax polynomials, fitted for this file in double and rounded to f32.
+// Method: Cody and Waite, "Software manual for the elementary functions" (1980): argument reduction by a
+// two-part ln 2, then minimax polynomials, fitted for this file in double and rounded to f32.
 #ifndef FLOE_KERNEL_CPU_SCALAR_MATH_H_
 #define FLOE_KERNEL_CPU_SCALAR_MATH_H_
 
@@ -19,13 +20,15 @@ constexpr float kRoundMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a
 constexpr int kRoundMagicBits = 0x4B400000;
 
 // e^r = 1 + r + r^2 P(r) for |r| <= ln(2) / 2.
-constexpr float kExp[] = {5.000000000e-01f, 1.666651666e-01f, 4.166620225e-02f, 8.369073272e-03f, 1.395080937e-03f};
+constexpr float kExp[] = {5.000000000e-01f, 1.666651666e-01f, 4.166620225e-02f, 8.369073272e-03f,
+                          1.395080937e-03f};
 constexpr float kExpHigh = 89.0f;   // e^89 overflows
 constexpr float kExpLow = -104.0f;  // e^-104 is less than half the smallest subnormal
 
 // log(1 + f) = f - f^2 / 2 + f^3 P(f) for sqrt(1/2) <= 1 + f <= sqrt(2).
-constexpr float kLog[] = {3.333331048e-01f,  -2.499998659e-01f, 2.000223100e-01f,  -1.666925699e-01f, 1.421855539e-01f,
-                          -1.238415465e-01f, 1.187358648e-01f,  -1.179131046e-01f, 6.915804744e-02f};
+constexpr float kLog[] = {3.333331048e-01f,  -2.499998659e-01f, 2.000223100e-01f,
+                          -1.666925699e-01f, 1.421855539e-01f,  -1.238415465e-01f,
+                          1.187358648e-01f,  -1.179131046e-01f, 6.915804744e-02f};
 constexpr int kSqrtHalfBits = 0x3F3504F3;
 constexpr float kSmallestNormal = 1.17549435e-38f;
 constexpr float kTwo23 = 8388608.0f;
@@ -36,7 +39,7 @@ constexpr float kTanh[] = {-3.333328366e-01f, 1.333149076e-01f, -5.374349654e-02
 constexpr float kTanhSmall = 0.625f;
 
 // erf(x) = x + x P(x^2) for |x| < 1, else 1 - e^(-t Q(t)) with t = min(|x|, 4), where f32 has long reached 1.
-constexpr float kErf[] = {1.283791661e-01f,  -3.761262596e-01f, 1.128360033e-01f, -2.685444430e-02f,
+constexpr float kErf[] = {1.283791661e-01f, -3.761262596e-01f, 1.128360033e-01f, -2.685444430e-02f,
                           5.189535674e-03f, -8.020842215e-04f, 7.889122935e-05f};
 constexpr float kErfc[] = {1.128596544e+00f, 6.354236007e-01f,  1.056435928e-01f,  -2.306547761e-02f,
                            3.166239243e-03f, -1.331691165e-04f, -2.950723319e-05f, 3.643219770e-06f};
@@ -134,7 +137,8 @@ inline long long int_floordiv(long long a, long long b) {
 }
 inline long long int_rem(long long a, long long b) {
   return static_cast<long long>(static_cast<unsigned long long>(a) -
-                                static_cast<unsigned long long>(int_floordiv(a, b)) * static_cast<unsigned long long>(b));
+                                static_cast<unsigned long long>(int_floordiv(a, b)) *
+                                    static_cast<unsigned long long>(b));
 }
 
 // Truncates; NaN gives 0, what lies outside is clamped.
@@ -147,6 +151,23 @@ inline long long to_int(float x) {
 inline long long to_int(int x) { return x; }
 inline long long to_int(long x) { return x; }
 inline long long to_int(long long x) { return x; }
+
+// Philox4x32-10 as in tensor/philox.h: the uniform number in [0, 1) at these coordinates.
+inline float uniform(unsigned seed, unsigned op_id, unsigned feature, unsigned position, unsigned ordinal,
+                     unsigned head) {
+  unsigned c[4] = {feature >> 2, position, ordinal, head};
+  for (int round = 0; round < 10; ++round) {
+    const unsigned long long p0 = 0xD2511F53ull * c[0];
+    const unsigned long long p1 = 0xCD9E8D57ull * c[2];
+    c[0] = static_cast<unsigned>(p1 >> 32) ^ c[1] ^ seed;
+    c[1] = static_cast<unsigned>(p1);
+    c[2] = static_cast<unsigned>(p0 >> 32) ^ c[3] ^ op_id;
+    c[3] = static_cast<unsigned>(p0);
+    seed += 0x9E3779B9u;
+    op_id += 0xBB67AE85u;
+  }
+  return static_cast<float>(c[feature & 3] >> 8) * 0x1p-24f;
+}
 
 }  // namespace floe::scalar
 

@@ -154,7 +154,8 @@ class TilePlanner {
   void choose_direct_stores() {
     int last_read = -1;
     for (const TilePlan::Load& load : plan_.loads) {
-      if (load.dense && same_in_memory(load.type)) last_read = std::max(last_read, last_use_[index(load.reg)]);
+      if (load.dense && same_in_memory(load.type))
+        last_read = std::max(last_read, last_use_[index(load.reg)]);
     }
     std::vector<bool> taken(index(n_), false);
     for (TilePlan::Store& store : plan_.stores) {
@@ -228,27 +229,32 @@ class TilePlanner {
   int32_t n_;
   TilePlan plan_;
   bool has_uniform_ = false;
-  std::vector<bool> live_, ordinals_;         // by register
-  std::vector<TilePlan::Strides> strides_;    // by load
-  std::vector<int> last_use_;                 // by register
+  std::vector<bool> live_, ordinals_;       // by register
+  std::vector<TilePlan::Strides> strides_;  // by load
+  std::vector<int> last_use_;               // by register
 };
 
 }  // namespace
 
 bool TilePlan::supports(DType type) {
-  return type == DType::f32 || type == DType::i8 || type == DType::u8 || type == DType::i32 || type == DType::i64 ||
-         type == DType::boolean;
+  return type == DType::f32 || type == DType::i8 || type == DType::u8 || type == DType::i32 ||
+         type == DType::i64 || type == DType::boolean;
 }
 
 TilePlan::Kind TilePlan::kind_of(DType type) {
   switch (type) {
-    case DType::f32: return Kind::f32;
+    case DType::f32:
+      return Kind::f32;
     case DType::i8:
     case DType::u8:
-    case DType::i32: return Kind::i32;
-    case DType::i64: return Kind::i64;
-    case DType::boolean: return Kind::mask;
-    default: break;
+    case DType::i32:
+      return Kind::i32;
+    case DType::i64:
+      return Kind::i64;
+    case DType::boolean:
+      return Kind::mask;
+    default:
+      break;
   }
   fail_bug(__FILE__, __LINE__, fmt::format("the tile interpreter has no registers of {}", name_of(type)));
 }

@@ -1,11 +1,11 @@
 // How the CPU runs a tape over a shape: the plan of the tile interpreter, made once for each set of shapes.
 //
-// The iteration space is cut into tiles of at most kTile elements; a tile runs the whole tape, one instruction at a
-// time over all its elements, so that every register stays in the first-level cache and memory is read and written
-// once. Registers hold f32, i32 (also for i8 and u8), i64 or masks (i32, 0 or -1). A register is the input's own memory
-// where that is contiguous over the tile, the output's own memory where nothing later in the tape could read
-// an input that shares it, else a slot of the worker's scratch space. Elements never meet, so results
-// depend neither on the tiles nor on the threads.
+// The iteration space is cut into tiles of at most kTile elements; a tile runs the whole tape, one
+// instruction at a time over all its elements, so that every register stays in the first-level cache and
+// memory is read and written once. Registers hold f32, i32 (also for i8 and u8), i64 or masks (i32, 0 or -1).
+// A register is the input's own memory where that is contiguous over the tile, the output's own memory where
+// nothing later in the tape could read an input that shares it, else a slot of the worker's scratch space.
+// Elements never meet, so results depend neither on the tiles nor on the threads.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -18,7 +18,7 @@
 namespace floe {
 
 struct TilePlan {
-  static constexpr int64_t kTile = 512;       // 2 KiB a register: some 16 of them in 32 KiB
+  static constexpr int64_t kTile = 512;  // 2 KiB a register: some 16 of them in 32 KiB
   static constexpr int64_t kTilesPerTask = 64;
 
   enum class Kind : uint8_t { f32, i32, i64, mask };
@@ -32,7 +32,8 @@ struct TilePlan {
     DType type;
     Strides strides;  // over `dims`
     bool scalar;      // no stride at all: filled once a task
-    bool dense;       // row-major over the whole space: its memory is the register, unless the type needs converting
+    bool dense;       // row-major over the whole space: its memory is the register, unless the type needs
+                      // converting
   };
   struct Constant {
     int32_t reg;
@@ -41,8 +42,8 @@ struct TilePlan {
   };
   struct Step {
     ScalarOp op;
-    DType type;        // of the result
-    Kind operand;      // of operand a (compare, cast) or of the result
+    DType type;    // of the result
+    Kind operand;  // of operand a (compare, cast) or of the result
     int32_t dst, a, b, c;
     double imm;
   };
@@ -71,7 +72,8 @@ struct TilePlan {
   std::vector<Step> steps;
   std::vector<Store> stores;
   std::vector<Random> randoms;
-  std::vector<int32_t> slot;  // by register: of the scratch space, -1 where it is an input's or output's memory
+  std::vector<int32_t>
+      slot;  // by register: of the scratch space, -1 where it is an input's or output's memory
   size_t slot_bytes = 0;
   size_t pointers_bytes = 0;
   size_t scratch_bytes = 0;  // one worker's

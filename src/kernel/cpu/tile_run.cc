@@ -9,7 +9,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernel/cpu/tile_run.cc"
 #include "kernel/cpu/simd.h"
-
+// After simd.h.
 #include "kernel/cpu/math-inl.h"
 #include "kernel/cpu/philox-inl.h"
 
@@ -26,7 +26,8 @@ using Step = TilePlan::Step;
 // Integers that may lie where floats were written: moving elements by their bits.
 template <class T>
 struct ByBits {
-  typedef T type __attribute__((may_alias));  // NOLINT(modernize-use-using): an alias would drop the attribute
+  typedef T type
+      __attribute__((may_alias));  // NOLINT(modernize-use-using): an alias would drop the attribute
 };
 
 struct Registers {
@@ -74,27 +75,48 @@ void float_step(const Step& s, const Registers& r, int64_t n) {
     for (int64_t i = 0; i < n; ++i) out[i] = f(a[i], b[i]);
   };
   switch (s.op) {
-    case ScalarOp::add: return two([](auto x, auto y) HWY_ATTR { return hn::Add(x, y); });
-    case ScalarOp::sub: return two([](auto x, auto y) HWY_ATTR { return hn::Sub(x, y); });
-    case ScalarOp::mul: return two([](auto x, auto y) HWY_ATTR { return hn::Mul(x, y); });
-    case ScalarOp::div: return two([](auto x, auto y) HWY_ATTR { return hn::Div(x, y); });
-    case ScalarOp::max: return two([](auto x, auto y) HWY_ATTR { return max_f32(x, y); });
-    case ScalarOp::min: return two([](auto x, auto y) HWY_ATTR { return min_f32(x, y); });
-    case ScalarOp::neg: return one([](auto, auto x) HWY_ATTR { return hn::Neg(x); });
-    case ScalarOp::abs: return one([](auto, auto x) HWY_ATTR { return hn::Abs(x); });
-    case ScalarOp::sqrt: return one([](auto, auto x) HWY_ATTR { return hn::Sqrt(x); });
-    case ScalarOp::floor: return one([](auto, auto x) HWY_ATTR { return hn::Floor(x); });
-    case ScalarOp::round: return one([](auto, auto x) HWY_ATTR { return hn::Round(x); });
-    case ScalarOp::exp: return one([](auto d, auto x) HWY_ATTR { return exp_f32(d, x); });
-    case ScalarOp::log: return one([](auto d, auto x) HWY_ATTR { return log_f32(d, x); });
-    case ScalarOp::tanh: return one([](auto d, auto x) HWY_ATTR { return tanh_f32(d, x); });
-    case ScalarOp::erf: return one([](auto d, auto x) HWY_ATTR { return erf_f32(d, x); });
-    case ScalarOp::sin: return each1(scalar::sin);
-    case ScalarOp::cos: return each1(scalar::cos);
-    case ScalarOp::pow: return each2(scalar::pow);
-    case ScalarOp::floordiv: return each2(scalar::floordiv);
-    case ScalarOp::rem: return each2(scalar::rem);
-    default: break;
+    case ScalarOp::add:
+      return two([](auto x, auto y) HWY_ATTR { return hn::Add(x, y); });
+    case ScalarOp::sub:
+      return two([](auto x, auto y) HWY_ATTR { return hn::Sub(x, y); });
+    case ScalarOp::mul:
+      return two([](auto x, auto y) HWY_ATTR { return hn::Mul(x, y); });
+    case ScalarOp::div:
+      return two([](auto x, auto y) HWY_ATTR { return hn::Div(x, y); });
+    case ScalarOp::max:
+      return two([](auto x, auto y) HWY_ATTR { return max_f32(x, y); });
+    case ScalarOp::min:
+      return two([](auto x, auto y) HWY_ATTR { return min_f32(x, y); });
+    case ScalarOp::neg:
+      return one([](auto, auto x) HWY_ATTR { return hn::Neg(x); });
+    case ScalarOp::abs:
+      return one([](auto, auto x) HWY_ATTR { return hn::Abs(x); });
+    case ScalarOp::sqrt:
+      return one([](auto, auto x) HWY_ATTR { return hn::Sqrt(x); });
+    case ScalarOp::floor:
+      return one([](auto, auto x) HWY_ATTR { return hn::Floor(x); });
+    case ScalarOp::round:
+      return one([](auto, auto x) HWY_ATTR { return hn::Round(x); });
+    case ScalarOp::exp:
+      return one([](auto d, auto x) HWY_ATTR { return exp_f32(d, x); });
+    case ScalarOp::log:
+      return one([](auto d, auto x) HWY_ATTR { return log_f32(d, x); });
+    case ScalarOp::tanh:
+      return one([](auto d, auto x) HWY_ATTR { return tanh_f32(d, x); });
+    case ScalarOp::erf:
+      return one([](auto d, auto x) HWY_ATTR { return erf_f32(d, x); });
+    case ScalarOp::sin:
+      return each1(scalar::sin);
+    case ScalarOp::cos:
+      return each1(scalar::cos);
+    case ScalarOp::pow:
+      return each2(scalar::pow);
+    case ScalarOp::floordiv:
+      return each2(scalar::floordiv);
+    case ScalarOp::rem:
+      return each2(scalar::rem);
+    default:
+      break;
   }
   fail_bug(__FILE__, __LINE__, fmt::format("scalar op '{}' on f32", info_of(s.op).name));
 }
@@ -118,23 +140,41 @@ void integer_step(const Step& s, const Registers& r, int64_t n) {
     FLOE_ELEMENTS(i, n) out[i] = static_cast<T>(f(static_cast<U>(a[i]), static_cast<U>(b[i])));
   };
   switch (s.op) {
-    case ScalarOp::add: binary([](U x, U y) { return x + y; }); break;
-    case ScalarOp::sub: binary([](U x, U y) { return x - y; }); break;
-    case ScalarOp::mul: binary([](U x, U y) { return x * y; }); break;
-    case ScalarOp::max: binary([](U x, U y) { return static_cast<T>(x) > static_cast<T>(y) ? x : y; }); break;
-    case ScalarOp::min: binary([](U x, U y) { return static_cast<T>(x) < static_cast<T>(y) ? x : y; }); break;
-    case ScalarOp::neg: unary([](U x) { return U{0} - x; }); break;
-    case ScalarOp::abs: unary([](U x) { return static_cast<T>(x) < 0 ? U{0} - x : x; }); break;
+    case ScalarOp::add:
+      binary([](U x, U y) { return x + y; });
+      break;
+    case ScalarOp::sub:
+      binary([](U x, U y) { return x - y; });
+      break;
+    case ScalarOp::mul:
+      binary([](U x, U y) { return x * y; });
+      break;
+    case ScalarOp::max:
+      binary([](U x, U y) { return static_cast<T>(x) > static_cast<T>(y) ? x : y; });
+      break;
+    case ScalarOp::min:
+      binary([](U x, U y) { return static_cast<T>(x) < static_cast<T>(y) ? x : y; });
+      break;
+    case ScalarOp::neg:
+      unary([](U x) { return U{0} - x; });
+      break;
+    case ScalarOp::abs:
+      unary([](U x) { return static_cast<T>(x) < 0 ? U{0} - x : x; });
+      break;
     case ScalarOp::floor:
-    case ScalarOp::round: unary([](U x) { return x; }); break;
+    case ScalarOp::round:
+      unary([](U x) { return x; });
+      break;
     case ScalarOp::floordiv:
     case ScalarOp::rem:
       for (int64_t i = 0; i < n; ++i) {
         if (b[i] == 0) fail_user("integer division by zero");
-        out[i] = static_cast<T>(s.op == ScalarOp::floordiv ? scalar::int_floordiv(a[i], b[i]) : scalar::int_rem(a[i], b[i]));
+        out[i] = static_cast<T>(s.op == ScalarOp::floordiv ? scalar::int_floordiv(a[i], b[i])
+                                                           : scalar::int_rem(a[i], b[i]));
       }
       break;
-    default: fail_bug(__FILE__, __LINE__, fmt::format("scalar op '{}' on integers", info_of(s.op).name));
+    default:
+      fail_bug(__FILE__, __LINE__, fmt::format("scalar op '{}' on integers", info_of(s.op).name));
   }
   if (s.type == DType::i8 || s.type == DType::u8) {
     for (int64_t i = 0; i < n; ++i) out[i] = static_cast<T>(wrap_to(s.type, out[i]));
@@ -149,10 +189,14 @@ void compare_step(const Step& s, const Registers& r, int64_t n) {
   int32_t* out = r.of<int32_t>(s.dst);
   const auto each = [&](auto f) { FLOE_ELEMENTS(i, n) out[i] = f(a[i], b[i]) ? -1 : 0; };
   switch (s.op) {
-    case ScalarOp::lt: return each([](T x, T y) { return x < y; });
-    case ScalarOp::le: return each([](T x, T y) { return x <= y; });
-    case ScalarOp::eq: return each([](T x, T y) { return x == y; });
-    default: return each([](T x, T y) { return x != y; });
+    case ScalarOp::lt:
+      return each([](T x, T y) { return x < y; });
+    case ScalarOp::le:
+      return each([](T x, T y) { return x <= y; });
+    case ScalarOp::eq:
+      return each([](T x, T y) { return x == y; });
+    default:
+      return each([](T x, T y) { return x != y; });
   }
 }
 
@@ -161,10 +205,17 @@ void mask_step(const Step& s, const Registers& r, int64_t n) {
   const int32_t* b = s.b < 0 ? nullptr : r.of<int32_t>(s.b);
   int32_t* out = r.of<int32_t>(s.dst);
   switch (s.op) {
-    case ScalarOp::logical_and: FLOE_ELEMENTS(i, n) out[i] = a[i] & b[i]; return;
-    case ScalarOp::logical_or: FLOE_ELEMENTS(i, n) out[i] = a[i] | b[i]; return;
-    case ScalarOp::logical_not: FLOE_ELEMENTS(i, n) out[i] = ~a[i]; return;
-    default: break;
+    case ScalarOp::logical_and:
+      FLOE_ELEMENTS(i, n) out[i] = a[i] & b[i];
+      return;
+    case ScalarOp::logical_or:
+      FLOE_ELEMENTS(i, n) out[i] = a[i] | b[i];
+      return;
+    case ScalarOp::logical_not:
+      FLOE_ELEMENTS(i, n) out[i] = ~a[i];
+      return;
+    default:
+      break;
   }
   fail_bug(__FILE__, __LINE__, fmt::format("scalar op '{}' on booleans", info_of(s.op).name));
 }
@@ -229,13 +280,18 @@ void run_step(const Step& s, const Registers& r, int64_t n) {
       return s.operand == Kind::f32   ? cast_step<float>(s, r, n)
              : s.operand == Kind::i64 ? cast_step<int64_t>(s, r, n)
                                       : cast_step<int32_t>(s, r, n);
-    default: break;
+    default:
+      break;
   }
   switch (s.operand) {
-    case Kind::f32: return float_step(s, r, n);
-    case Kind::i32: return integer_step<int32_t>(s, r, n);
-    case Kind::i64: return integer_step<int64_t>(s, r, n);
-    case Kind::mask: return mask_step(s, r, n);
+    case Kind::f32:
+      return float_step(s, r, n);
+    case Kind::i32:
+      return integer_step<int32_t>(s, r, n);
+    case Kind::i64:
+      return integer_step<int64_t>(s, r, n);
+    case Kind::mask:
+      return mask_step(s, r, n);
   }
 }
 
@@ -259,11 +315,16 @@ void load(DType type, const char* base, int64_t offset, int64_t stride, int64_t 
   const char* from = base + offset * static_cast<int64_t>(size_of(type));
   switch (type) {
     case DType::f32:  // by bits, so that no NaN is changed
-    case DType::i32: return load_as<int32_t, int32_t>(from, stride, n, reg, to, false);
-    case DType::i64: return load_as<int64_t, int64_t>(from, stride, n, reg, to, false);
-    case DType::i8: return load_as<int8_t, int32_t>(from, stride, n, reg, to, false);
-    case DType::u8: return load_as<uint8_t, int32_t>(from, stride, n, reg, to, false);
-    default: return load_as<uint8_t, int32_t>(from, stride, n, reg, to, true);
+    case DType::i32:
+      return load_as<int32_t, int32_t>(from, stride, n, reg, to, false);
+    case DType::i64:
+      return load_as<int64_t, int64_t>(from, stride, n, reg, to, false);
+    case DType::i8:
+      return load_as<int8_t, int32_t>(from, stride, n, reg, to, false);
+    case DType::u8:
+      return load_as<uint8_t, int32_t>(from, stride, n, reg, to, false);
+    default:
+      return load_as<uint8_t, int32_t>(from, stride, n, reg, to, true);
   }
 }
 
@@ -271,10 +332,15 @@ void store(DType type, const char* reg, int64_t n, char* to) {
   const auto* in = reinterpret_cast<const int32_t*>(reg);
   auto* bytes = reinterpret_cast<uint8_t*>(to);
   switch (type) {
-    case DType::boolean: FLOE_ELEMENTS(i, n) bytes[i] = static_cast<uint8_t>(in[i] & 1); return;
+    case DType::boolean:
+      FLOE_ELEMENTS(i, n) bytes[i] = static_cast<uint8_t>(in[i] & 1);
+      return;
     case DType::i8:
-    case DType::u8: FLOE_ELEMENTS(i, n) bytes[i] = static_cast<uint8_t>(in[i]); return;
-    default: std::memcpy(to, reg, static_cast<size_t>(n) * size_of(type));
+    case DType::u8:
+      FLOE_ELEMENTS(i, n) bytes[i] = static_cast<uint8_t>(in[i]);
+      return;
+    default:
+      std::memcpy(to, reg, static_cast<size_t>(n) * size_of(type));
   }
 }
 
@@ -310,7 +376,8 @@ std::array<int64_t, kMaxRank> coordinates_of(const TilePlan& plan, int64_t row) 
   return at;
 }
 
-void load_tile(const TileJob& job, const TilePlan::Load& from, const Tile& tile, const Registers& r, char* slot) {
+void load_tile(const TileJob& job, const TilePlan::Load& from, const Tile& tile, const Registers& r,
+               char* slot) {
   const TilePlan& plan = job.plan;
   const char* base = job.inputs[static_cast<size_t>(from.input)].as<char>();
   const auto size = static_cast<int64_t>(size_of(from.type));
@@ -327,7 +394,8 @@ void load_tile(const TileJob& job, const TilePlan::Load& from, const Tile& tile,
   for (int64_t row = 0; row < tile.rows; ++row) {
     const auto at = coordinates_of(plan, tile.first_row + row);
     int64_t offset = tile.column * inner;
-    for (int k = 0; k + 1 < plan.rank; ++k) offset += at[static_cast<size_t>(k)] * from.strides[static_cast<size_t>(k)];
+    for (int k = 0; k + 1 < plan.rank; ++k)
+      offset += at[static_cast<size_t>(k)] * from.strides[static_cast<size_t>(k)];
     if (tile.rows == 1 && inner == 1 && as_it_is) {
       r.pointers[from.reg] = const_cast<char*>(base) + offset * size;
       return;
@@ -360,7 +428,8 @@ void run_task(const TileJob& job, int64_t first, int64_t last, int worker) {
   char* scratch = job.workspace + static_cast<size_t>(worker) * plan.scratch_bytes;
   const Registers r{reinterpret_cast<char**>(scratch)};
   const auto slot = [&](int32_t reg) {
-    return scratch + plan.pointers_bytes + static_cast<size_t>(plan.slot[static_cast<size_t>(reg)]) * plan.slot_bytes;
+    return scratch + plan.pointers_bytes +
+           static_cast<size_t>(plan.slot[static_cast<size_t>(reg)]) * plan.slot_bytes;
   };
   for (size_t k = 0; k < plan.slot.size(); ++k) {
     if (plan.slot[k] >= 0) r.pointers[k] = slot(static_cast<int32_t>(k));
@@ -372,10 +441,17 @@ void run_task(const TileJob& job, int64_t first, int64_t last, int worker) {
     const auto narrow = static_cast<int32_t>(wrap_to(constant.type, integer));
     const uint8_t truth = integer != 0 ? 1 : 0;
     switch (TilePlan::kind_of(constant.type)) {
-      case Kind::f32: load(DType::f32, reinterpret_cast<const char*>(&number), 0, 0, most, slot(constant.reg), 0); break;
-      case Kind::i32: load(DType::i32, reinterpret_cast<const char*>(&narrow), 0, 0, most, slot(constant.reg), 0); break;
-      case Kind::i64: load(DType::i64, reinterpret_cast<const char*>(&integer), 0, 0, most, slot(constant.reg), 0); break;
-      case Kind::mask: load(DType::boolean, reinterpret_cast<const char*>(&truth), 0, 0, most, slot(constant.reg), 0);
+      case Kind::f32:
+        load(DType::f32, reinterpret_cast<const char*>(&number), 0, 0, most, slot(constant.reg), 0);
+        break;
+      case Kind::i32:
+        load(DType::i32, reinterpret_cast<const char*>(&narrow), 0, 0, most, slot(constant.reg), 0);
+        break;
+      case Kind::i64:
+        load(DType::i64, reinterpret_cast<const char*>(&integer), 0, 0, most, slot(constant.reg), 0);
+        break;
+      case Kind::mask:
+        load(DType::boolean, reinterpret_cast<const char*>(&truth), 0, 0, most, slot(constant.reg), 0);
     }
   }
   for (const TilePlan::Load& from : plan.loads) {
@@ -418,14 +494,16 @@ namespace {
 HWY_EXPORT(run_task);
 }  // namespace
 
-void run_tiles(const TilePlan& plan, std::span<const View> inputs, std::span<const View> outputs, void* workspace,
-               ThreadPool& pool) {
+void run_tiles(const TilePlan& plan, std::span<const View> inputs, std::span<const View> outputs,
+               void* workspace, ThreadPool& pool) {
   const TileJob job{plan, inputs, outputs, static_cast<char*>(workspace)};
   // One captured pointer, so that std::function needs no memory.
-  pool.run((plan.tiles + TilePlan::kTilesPerTask - 1) / TilePlan::kTilesPerTask, [&job](int64_t task, int worker) {
-    const int64_t first = task * TilePlan::kTilesPerTask;
-    HWY_DYNAMIC_DISPATCH(run_task)(job, first, std::min(job.plan.tiles, first + TilePlan::kTilesPerTask), worker);
-  });
+  pool.run((plan.tiles + TilePlan::kTilesPerTask - 1) / TilePlan::kTilesPerTask,
+           [&job](int64_t task, int worker) {
+             const int64_t first = task * TilePlan::kTilesPerTask;
+             HWY_DYNAMIC_DISPATCH(run_task)
+             (job, first, std::min(job.plan.tiles, first + TilePlan::kTilesPerTask), worker);
+           });
 }
 
 }  // namespace floe

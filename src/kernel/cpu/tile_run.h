@@ -14,9 +14,9 @@ struct TileJob {
   char* workspace;
 };
 
-// Views as planned, with data; `workspace` has scratch_bytes for each thread of the pool, 64-byte aligned. Allocates
-// nothing. Throws Error{user} on an integer division by zero.
-void run_tiles(const TilePlan& plan, std::span<const View> inputs, std::span<const View> outputs, void* workspace,
-               ThreadPool& pool);
+// Views as planned, with data; `workspace` has scratch_bytes for each thread of the pool, 64-byte aligned.
+// Allocates nothing. Throws Error{user} on an integer division by zero.
+void run_tiles(const TilePlan& plan, std::span<const View> inputs, std::span<const View> outputs,
+               void* workspace, ThreadPool& pool);
 
 }  // namespace floe

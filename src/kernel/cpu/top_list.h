@@ -17,9 +17,7 @@ class TopList {
   }
 
   // Once full, only a value above this can enter.
-  float bar() const {
-    return size_ < k_ ? -std::numeric_limits<float>::infinity() : values_[k_ - 1];
-  }
+  float bar() const { return size_ < k_ ? -std::numeric_limits<float>::infinity() : values_[k_ - 1]; }
   bool full() const { return size_ == k_; }
   int64_t size() const { return size_; }
 

@@ -11,7 +11,8 @@ namespace {
 void require_coordinates(const InferArgs& args, size_t first, const Dims& dims) {
   const Type& seed = args.inputs[first];
   const Type& ordinals = args.inputs[first + 1];
-  if (seed.dtype != DType::i32 || seed.rank() != 0) args.fail("the seed must be i32[], got {}", text_of(seed));
+  if (seed.dtype != DType::i32 || seed.rank() != 0)
+    args.fail("the seed must be i32[], got {}", text_of(seed));
   if (ordinals.dtype != DType::i32 || ordinals.rank() != 1) {
     args.fail("the ordinals must be i32[B], got {}", text_of(ordinals));
   }

@@ -15,15 +15,18 @@ RefTensor uniform_of(int32_t seed, std::vector<int32_t> ordinals, const Shape& s
   Dims dims;
   for (const int64_t d : shape) dims.emplace_back(d);
   const auto rows = static_cast<int64_t>(ordinals.size());
-  return reference({"uniform",
-                    {CaseInput::of(Tensor::from_ints({}, {seed})), CaseInput::of(Tensor::from_ints({rows}, ordinals))},
-                    {{"dims", dims}, {"op_id", op_id}}})[0];
+  return reference(
+      {"uniform",
+       {CaseInput::of(Tensor::from_ints({}, {seed})), CaseInput::of(Tensor::from_ints({rows}, ordinals))},
+       {{"dims", dims}, {"op_id", op_id}}})[0];
 }
 
 OpCase dropout_case(Shape shape, double p) {
   const int64_t rows = shape[0];
-  OpCase c{"dropout", {CaseInput::normal(std::move(shape)), CaseInput::integers({}, 0, 1 << 20),
-                       CaseInput::integers({rows}, 0, 1 << 20)}, {{"p", p}, {"op_id", int64_t{7}}}};
+  OpCase c{"dropout",
+           {CaseInput::normal(std::move(shape)), CaseInput::integers({}, 0, 1 << 20),
+            CaseInput::integers({rows}, 0, 1 << 20)},
+           {{"p", p}, {"op_id", int64_t{7}}}};
   return c;
 }
 
@@ -123,11 +126,14 @@ TEST(Dropout, RefusesWhatHasNoCoordinates) {
   const Type ordinals{DType::i32, {2}};
   EXPECT_EQ(refusal(x, seed, ordinals, 0.5), "");
   EXPECT_EQ(refusal(x, seed, ordinals, 1), "[dropout] p must be in 0 <= p < 1, got 1");
-  EXPECT_EQ(refusal({DType::i32, {2, 3}}, seed, ordinals, 0.5), "[dropout] input 0 must be floating, got i32[2, 3]");
+  EXPECT_EQ(refusal({DType::i32, {2, 3}}, seed, ordinals, 0.5),
+            "[dropout] input 0 must be floating, got i32[2, 3]");
   EXPECT_EQ(refusal({DType::f32, {2}}, seed, ordinals, 0.5),
-            "[dropout] coordinates are [B, feature], [B, position, feature] or [B, head, position, feature], got [2]");
+            "[dropout] coordinates are [B, feature], [B, position, feature] or [B, head, position, feature], "
+            "got [2]");
   EXPECT_EQ(refusal(x, {DType::f32, {}}, ordinals, 0.5), "[dropout] the seed must be i32[], got f32[]");
-  EXPECT_EQ(refusal(x, seed, {DType::i32, {2, 1}}, 0.5), "[dropout] the ordinals must be i32[B], got i32[2, 1]");
+  EXPECT_EQ(refusal(x, seed, {DType::i32, {2, 1}}, 0.5),
+            "[dropout] the ordinals must be i32[B], got i32[2, 1]");
   EXPECT_EQ(refusal(x, seed, {DType::i32, {3}}, 0.5), "[dropout] 3 ordinals for 2 rows");
 }
 

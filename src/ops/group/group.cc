@@ -14,7 +14,8 @@ std::vector<Type> infer(const InferArgs& args) {
   for (size_t i = 0; i < args.inputs.size(); ++i) {
     const Type& want = body.type(body.inputs()[i].value);
     if (want != args.inputs[i]) {
-      args.fail("the body's input '{}' is {}, got {}", body.inputs()[i].name, text_of(want), text_of(args.inputs[i]));
+      args.fail("the body's input '{}' is {}, got {}", body.inputs()[i].name, text_of(want),
+                text_of(args.inputs[i]));
     }
   }
   for (const Node& node : body.nodes()) {
@@ -27,7 +28,8 @@ std::vector<Type> infer(const InferArgs& args) {
   for (const NamedValue& output : body.outputs()) {
     results.push_back(body.type(output.value));
     if (results.back().dims != results.front().dims) {
-      args.fail("results must have one shape, got {} and {}", text_of(results.front()), text_of(results.back()));
+      args.fail("results must have one shape, got {} and {}", text_of(results.front()),
+                text_of(results.back()));
     }
   }
   return results;

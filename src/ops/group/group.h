@@ -1,5 +1,5 @@
-// group: a node whose body is a graph of pointwise ops, run in one pass over memory. All results have one shape, the
-// iteration shape; inputs and inner values broadcast to it. Made by the fuse pass.
+// group: a node whose body is a graph of pointwise ops, run in one pass over memory. All results have one
+// shape, the iteration shape; inputs and inner values broadcast to it. Made by the fuse pass.
 #pragma once
 #include <memory>
 

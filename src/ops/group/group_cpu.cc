@@ -16,7 +16,8 @@ bool supports(const KernelSignature& signature) {
 }
 
 BoundKernel bind(const KernelCall& call) {
-  auto plan = std::make_shared<const TilePlan>(plan_tiles(*call.attrs.tape("tape"), call.inputs, call.outputs));
+  auto plan =
+      std::make_shared<const TilePlan>(plan_tiles(*call.attrs.tape("tape"), call.inputs, call.outputs));
   BoundKernel bound;
   bound.workspace = plan->scratch_bytes * static_cast<size_t>(call.threads);
   bound.run = [plan](const KernelRun& run) {

@@ -14,6 +14,7 @@
 #include "ops/elementwise/functions.h"
 #include "ops/group/lower.h"
 #include "tensor/philox.h"
+#include "testing/group_case.h"
 #include "testing/op_case.h"
 
 namespace floe {
@@ -25,43 +26,10 @@ constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 struct Body {
   std::shared_ptr<Graph> graph = std::make_shared<Graph>(all_ops(), "group");
   Builder b{*graph};
-  Value input(const char* name, Dims dims, DType type = DType::f32) { return b.input(name, {type, std::move(dims)}); }
+  Value input(const char* name, Dims dims, DType type = DType::f32) {
+    return b.input(name, {type, std::move(dims)});
+  }
 };
-
-// The CPU kernel on the inputs; output k lies over input `over[k]` where that is not negative.
-std::vector<Tensor> run_body(const Graph& body, const std::vector<Tensor*>& inputs, int threads = 2,
-                             std::vector<int> over = {}) {
-  Attrs attrs;
-  attrs.set("tape", TapePtr(std::make_shared<Tape>(lower_group(body))));
-  KernelSignature signature{"group", {}, {}, {}, &attrs};
-  std::vector<View> in, out;
-  std::vector<Tensor> results;
-  for (Tensor* tensor : inputs) {
-    in.push_back(view_of(*tensor));
-    signature.inputs.push_back(tensor->dtype());
-    signature.ranks.push_back(static_cast<int>(tensor->shape().size()));
-  }
-  for (const NamedValue& output : body.outputs()) {
-    Shape shape;
-    for (const Dim& dim : body.type(output.value).dims) shape.push_back(dim.constant());
-    results.emplace_back(body.type(output.value).dtype, shape);
-    signature.outputs.push_back(results.back().dtype());
-  }
-  for (size_t k = 0; k < results.size(); ++k) {
-    out.push_back(view_of(results[k]));
-    if (k < over.size() && over[k] >= 0) out[k].data = in[static_cast<size_t>(over[k])].data;
-  }
-  const Kernel* kernel = cpu_kernels().find(DeviceKind::cpu, signature);
-  EXPECT_NE(kernel, nullptr);
-  const BoundKernel bound = kernel->bind({attrs, in, out, threads});
-  Tensor workspace(DType::u8, {static_cast<int64_t>(bound.workspace)});
-  ThreadPool pool(threads);
-  bound.run({in, out, workspace.data(), &pool});
-  for (size_t k = 0; k < results.size(); ++k) {
-    if (out[k].data != results[k].data()) std::memcpy(results[k].data(), out[k].data, results[k].bytes());
-  }
-  return results;
-}
 
 Tensor ramp(Shape shape, double from, double step) {
   Tensor tensor(DType::f32, std::move(shape));
@@ -93,10 +61,18 @@ TEST(GroupOnCpu, RunsEveryScalarFunctionOnOddShapes) {
 }
 
 TEST(GroupOnCpu, BroadcastsOperandsLikeNumPy) {
-  const std::vector<std::vector<Shape>> shapes = {
-      {{5, 700}, {700}},       {{5, 700}, {5, 1}},    {{5, 700}, {}},         {{4, 1, 3}, {5, 1}},
-      {{2, 3, 4}, {3, 1}},     {{70000, 3}, {3}},     {{3, 1, 1030}, {1, 4, 1}}, {{2, 1, 3, 1, 5}, {4, 1, 2, 1}},
-      {{1, 1}, {1}},           {{0, 3}, {3}},         {{3, 0}, {3, 1}},       {{600, 1}, {1, 600}}};
+  const std::vector<std::vector<Shape>> shapes = {{{5, 700}, {700}},
+                                                  {{5, 700}, {5, 1}},
+                                                  {{5, 700}, {}},
+                                                  {{4, 1, 3}, {5, 1}},
+                                                  {{2, 3, 4}, {3, 1}},
+                                                  {{70000, 3}, {3}},
+                                                  {{3, 1, 1030}, {1, 4, 1}},
+                                                  {{2, 1, 3, 1, 5}, {4, 1, 2, 1}},
+                                                  {{1, 1}, {1}},
+                                                  {{0, 3}, {3}},
+                                                  {{3, 0}, {3, 1}},
+                                                  {{600, 1}, {1, 600}}};
   for (const auto& pair : shapes) {
     SCOPED_TRACE(text_of(pair[0]) + text_of(pair[1]));
     check_cpu_kernel({"sub", {CaseInput::normal(pair[0]), CaseInput::normal(pair[1])}, {}});
@@ -129,7 +105,7 @@ TEST(GroupOnCpu, ChoosesByMaskAndKeepsWhatTheMaskKeeps) {
   const Value x = g.input("x", {2});
   g.b.output("y", select(g.b, elementwise(g.b, "ne", {x, x}), like(g.b, x, 0), x));
   Tensor in = Tensor::from_doubles(DType::f32, {2}, {kNan, kInf});
-  const Tensor y = std::move(run_body(*g.graph, {&in})[0]);
+  const Tensor y = std::move(run_group_body(*g.graph, {&in})[0]);
   EXPECT_EQ(y.at(0), 0);
   EXPECT_EQ(y.at(1), kInf);
 }
@@ -139,11 +115,14 @@ TEST(GroupOnCpu, ComputesIntegersExactly) {
     for (const char* name : {"add", "sub", "mul", "max", "min", "lt", "le", "eq", "ne"}) {
       SCOPED_TRACE(std::string(name) + " " + std::string(name_of(type)));
       const int64_t low = type == DType::u8 ? 0 : -100;
-      check_cpu_kernel({name, {CaseInput::integers({3, 211}, low, 100, type), CaseInput::integers({211}, low, 100, type)},
-                        {}});
+      check_cpu_kernel(
+          {name,
+           {CaseInput::integers({3, 211}, low, 100, type), CaseInput::integers({211}, low, 100, type)},
+           {}});
     }
     for (const char* name : {"floordiv", "rem"}) {
-      check_cpu_kernel({name, {CaseInput::integers({3, 211}, 0, 100, type), CaseInput::integers({211}, 1, 9, type)}, {}});
+      check_cpu_kernel(
+          {name, {CaseInput::integers({3, 211}, 0, 100, type), CaseInput::integers({211}, 1, 9, type)}, {}});
     }
     for (const DType to : {DType::f32, DType::boolean, DType::i8, DType::u8, DType::i32, DType::i64}) {
       check_cpu_kernel({"cast", {CaseInput::integers({777}, 0, 3, type)}, {{"dtype", to}}});
@@ -152,21 +131,32 @@ TEST(GroupOnCpu, ComputesIntegersExactly) {
     }
   }
   for (const char* name : {"lt", "le", "eq", "ne"}) {
-    check_cpu_kernel({name, {CaseInput::integers({99}, 0, 2, DType::boolean), CaseInput::integers({99}, 0, 2, DType::boolean)},
-                      {}});
+    check_cpu_kernel(
+        {name,
+         {CaseInput::integers({99}, 0, 2, DType::boolean), CaseInput::integers({99}, 0, 2, DType::boolean)},
+         {}});
   }
 }
 
 TEST(GroupOnCpu, WrapsIntegersAndRefusesDivisionByZero) {
   const int32_t least = std::numeric_limits<int32_t>::min();
   const int32_t most = std::numeric_limits<int32_t>::max();
-  check_cpu_kernel({"floordiv", {CaseInput::of(Tensor::from_ints({3}, {least, -7, 7})),
-                                 CaseInput::of(Tensor::from_ints({3}, {-1, 2, -2}))}, {}});
-  check_cpu_kernel({"rem", {CaseInput::of(Tensor::from_ints({3}, {least, -7, 7})),
-                            CaseInput::of(Tensor::from_ints({3}, {-1, 2, -2}))}, {}});
-  check_cpu_kernel({"add", {CaseInput::of(Tensor::from_ints({1}, {most})), CaseInput::of(Tensor::from_ints({1}, {most}))}, {}});
+  check_cpu_kernel({"floordiv",
+                    {CaseInput::of(Tensor::from_ints({3}, {least, -7, 7})),
+                     CaseInput::of(Tensor::from_ints({3}, {-1, 2, -2}))},
+                    {}});
+  check_cpu_kernel({"rem",
+                    {CaseInput::of(Tensor::from_ints({3}, {least, -7, 7})),
+                     CaseInput::of(Tensor::from_ints({3}, {-1, 2, -2}))},
+                    {}});
+  check_cpu_kernel(
+      {"add",
+       {CaseInput::of(Tensor::from_ints({1}, {most})), CaseInput::of(Tensor::from_ints({1}, {most}))},
+       {}});
   try {
-    run_cpu_kernel({"floordiv", {CaseInput::of(Tensor::from_ints({1}, {1})), CaseInput::of(Tensor::from_ints({1}, {0}))}, {}});
+    run_cpu_kernel({"floordiv",
+                    {CaseInput::of(Tensor::from_ints({1}, {1})), CaseInput::of(Tensor::from_ints({1}, {0}))},
+                    {}});
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::user);
@@ -176,26 +166,31 @@ TEST(GroupOnCpu, WrapsIntegersAndRefusesDivisionByZero) {
 
 TEST(GroupOnCpu, DividesFloatsAsPythonDoes) {
   const auto floats = [](std::vector<float> v) { return CaseInput::of(Tensor::from_floats({3}, v)); };
-  const Tensor y = std::move(run_cpu_kernel({"floordiv", {floats({1, 0.5, 6}), floats({0.1f, 0.1f, 0.2f})}, {}})[0]);
+  const Tensor y =
+      std::move(run_cpu_kernel({"floordiv", {floats({1, 0.5, 6}), floats({0.1f, 0.1f, 0.2f})}, {}})[0]);
   EXPECT_EQ(y.at(0), 9);
   EXPECT_EQ(y.at(1), 4);
   EXPECT_EQ(y.at(2), 29);
 }
 
 TEST(GroupOnCpu, DropsOutByTheSameMaskAsTheReference) {
-  for (const Shape& shape : {Shape{3, 7}, Shape{2, 3, 5}, Shape{2, 5, 512}, Shape{2, 2, 1100}, Shape{2, 3, 4, 70}, Shape{1, 1, 1},
-                             Shape{0, 3, 4}, Shape{70000, 2}}) {
+  for (const Shape& shape : {Shape{3, 7}, Shape{2, 3, 5}, Shape{2, 5, 512}, Shape{2, 2, 1100},
+                             Shape{2, 3, 4, 70}, Shape{1, 1, 1}, Shape{0, 3, 4}, Shape{70000, 2}}) {
     SCOPED_TRACE(text_of(shape));
-    check_cpu_kernel({"dropout", {CaseInput::normal(shape), CaseInput::integers({}, 0, 1 << 20),
-                                  CaseInput::integers({shape[0]}, 0, 1 << 20)}, {{"p", 0.25}, {"op_id", int64_t{9}}}});
+    check_cpu_kernel({"dropout",
+                      {CaseInput::normal(shape), CaseInput::integers({}, 0, 1 << 20),
+                       CaseInput::integers({shape[0]}, 0, 1 << 20)},
+                      {{"p", 0.25}, {"op_id", int64_t{9}}}});
     Dims dims;
     for (const int64_t dim : shape) dims.emplace_back(dim);
-    check_cpu_kernel({"uniform", {CaseInput::integers({}, -5, 1 << 20), CaseInput::integers({shape[0]}, 0, 1 << 20)},
+    check_cpu_kernel({"uniform",
+                      {CaseInput::integers({}, -5, 1 << 20), CaseInput::integers({shape[0]}, 0, 1 << 20)},
                       {{"dims", dims}, {"op_id", int64_t{1} << 31}}});
   }
 }
 
-// y0 = relu(x + bias) * s; y1 = x - y0; y2 = x < y0: several results, shared values, every kind of broadcasting.
+// y0 = relu(x + bias) * s; y1 = x - y0; y2 = x < y0: several results, shared values, every kind of
+// broadcasting.
 std::shared_ptr<Graph> several_results(int64_t rows, int64_t d) {
   Body g;
   const Value x = g.input("x", {rows, d});
@@ -215,7 +210,7 @@ TEST(GroupOnCpu, GivesSeveralResultsAlsoOverItsInputs) {
     Tensor x = ramp({rows, d}, -3, 0.01);
     Tensor bias = ramp({d}, 1, -0.02);
     Tensor s = ramp({rows, 1}, -1, 0.3);
-    const std::vector<Tensor> apart = run_body(*body, {&x, &bias, &s}, 1);
+    const std::vector<Tensor> apart = run_group_body(*body, {&x, &bias, &s}, 1);
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t k = 0; k < d; ++k) {
         const int64_t i = r * d + k;
@@ -228,8 +223,9 @@ TEST(GroupOnCpu, GivesSeveralResultsAlsoOverItsInputs) {
     }
     for (const std::vector<int>& over : {std::vector<int>{0, -1, -1}, std::vector<int>{-1, 0, -1}}) {
       Tensor again = ramp({rows, d}, -3, 0.01);
-      const std::vector<Tensor> shared = run_body(*body, {&again, &bias, &s}, 2, over);
-      for (size_t k = 0; k < 3; ++k) EXPECT_EQ(std::memcmp(shared[k].data(), apart[k].data(), apart[k].bytes()), 0) << d;
+      const std::vector<Tensor> shared = run_group_body(*body, {&again, &bias, &s}, 2, over);
+      for (size_t k = 0; k < 3; ++k)
+        EXPECT_EQ(std::memcmp(shared[k].data(), apart[k].data(), apart[k].bytes()), 0) << d;
     }
   }
 }
@@ -255,8 +251,8 @@ TEST(GroupOnCpu, ReadsRowsWithStrides) {
 TEST(GroupOnCpu, GivesTheSameBitsForAnyNumberOfThreads) {
   const auto body = several_results(1000, 77);
   Tensor x = ramp({1000, 77}, -3, 0.01), bias = ramp({77}, 1, -0.02), s = ramp({1000, 1}, -1, 0.3);
-  const std::vector<Tensor> one = run_body(*body, {&x, &bias, &s}, 1);
-  const std::vector<Tensor> three = run_body(*body, {&x, &bias, &s}, 3);
+  const std::vector<Tensor> one = run_group_body(*body, {&x, &bias, &s}, 1);
+  const std::vector<Tensor> three = run_group_body(*body, {&x, &bias, &s}, 3);
   for (size_t k = 0; k < 3; ++k) EXPECT_EQ(std::memcmp(one[k].data(), three[k].data(), one[k].bytes()), 0);
 }
 
@@ -277,7 +273,9 @@ TEST(Group, EvaluatesItsBody) {
                          b.input("s", {DType::f32, {2, 1}})};
   const Values results = group(b, body, inputs);
   b.output("y1", results[1]);
-  RefMap feeds = {{"x", ref_of(ramp({2, 3}, 1, 1))}, {"bias", ref_of(ramp({3}, 0, 0))}, {"s", ref_of(ramp({2, 1}, 2, 0))}};
+  RefMap feeds = {{"x", ref_of(ramp({2, 3}, 1, 1))},
+                  {"bias", ref_of(ramp({3}, 0, 0))},
+                  {"s", ref_of(ramp({2, 1}, 2, 0))}};
   EXPECT_EQ(evaluate(graph, feeds, {}).outputs.at("y1").f, (std::vector<double>{-1, -2, -3, -4, -5, -6}));
 }
 
@@ -310,7 +308,8 @@ TEST(Group, NamesTheResultsThatMayLieOverInputs) {
   const Values inputs = {b.input("x", {DType::f32, {2, 3}}), b.input("bias", {DType::f32, {3}}),
                          b.input("s", {DType::f32, {2, 1}})};
   const Values results = group(b, several_results(2, 3), inputs);
-  EXPECT_EQ(group_in_place(graph, graph.producer(results[0])), (std::vector<std::pair<int, int>>{{0, 0}, {1, 0}}));
+  EXPECT_EQ(group_in_place(graph, graph.producer(results[0])),
+            (std::vector<std::pair<int, int>>{{0, 0}, {1, 0}}));
 }
 
 std::string refusal(const std::function<void(Builder&)>& build) {

@@ -12,10 +12,12 @@ namespace {
 
 class Lowering {
  public:
-  explicit Lowering(const Graph& body) : body_(body), registers_(static_cast<size_t>(body.value_count()), -1) {}
+  explicit Lowering(const Graph& body)
+      : body_(body), registers_(static_cast<size_t>(body.value_count()), -1) {}
 
   Tape run() {
-    for (size_t i = 0; i < body_.inputs().size(); ++i) input_of_[body_.inputs()[i].value.id] = static_cast<int>(i);
+    for (size_t i = 0; i < body_.inputs().size(); ++i)
+      input_of_[body_.inputs()[i].value.id] = static_cast<int>(i);
     tape_.inputs = static_cast<int>(body_.inputs().size());
     for (const Node& node : body_.nodes()) {
       if (node.op->name != "input") set(node.result(), lower(node));
@@ -31,7 +33,8 @@ class Lowering {
     int32_t& r = registers_[static_cast<size_t>(value.id)];
     if (r < 0) {
       const int input = input_of_.at(value.id);
-      tape_.code.push_back({ScalarOp::input, body_.type(value).dtype, -1, -1, -1, static_cast<double>(input)});
+      tape_.code.push_back(
+          {ScalarOp::input, body_.type(value).dtype, -1, -1, -1, static_cast<double>(input)});
       r = static_cast<int32_t>(tape_.code.size()) - 1;
     }
     return r;
@@ -98,7 +101,8 @@ class Lowering {
     return expand(row->value, node, type);
   }
 
-  // The row's tape on the node's operands. Rows are written for f32: on other types every register takes the result's.
+  // The row's tape on the node's operands. Rows are written for f32: on other types every register takes the
+  // result's.
   int32_t expand(const Tape& row, const Node& node, DType type) {
     std::vector<int32_t> map;
     const auto at = [&](int32_t r) { return r < 0 ? r : map[static_cast<size_t>(r)]; };

@@ -52,6 +52,10 @@ std::vector<RefTensor> evaluate_paged_attention(const EvalArgs& args) {
   RefTensor out(q.dtype, args.shapes[0]);
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t length = args.inputs[4].i[static_cast<size_t>(r)];
+    if (length > table.shape[1] * block) {
+      fail_user("[paged_attention] row {}: length {} is beyond its table of {} blocks of {}", r, length,
+                table.shape[1], block);
+    }
     for (int64_t i = 0; i < queries; ++i) {
       const int64_t seen = args.attrs.flag("causal") ? length - queries + i + 1 : length;
       for (int64_t h = 0; h < heads; ++h) {

@@ -1,7 +1,8 @@
 // Any bytes are an .npz archive or refused with Error; an array takes no more memory than the limit given.
+#include "tensor/npz.h"
+
 #include "base/error.h"
 #include "base/memory_file_for_test.h"
-#include "tensor/npz.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   constexpr uint64_t kMaxBytes = 1 << 20;

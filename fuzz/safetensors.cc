@@ -1,7 +1,9 @@
-// Any bytes are a safetensors file or refused with Error; never a crash, never more memory than the file's size asks.
+// Any bytes are a safetensors file or refused with Error; never a crash, never more memory than the file's
+// size asks.
+#include "tensor/safetensors.h"
+
 #include "base/error.h"
 #include "base/memory_file_for_test.h"
-#include "tensor/safetensors.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const floe::MemoryFile input(data, size);

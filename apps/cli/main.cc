@@ -1,0 +1,27 @@
+// The `floe` program. Exit code 0: all was done; 1: something failed; 2: the command line is wrong. Whatever
+// fails says why in one line on standard error.
+#include <fmt/core.h>
+
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "usage.h"
+
+int main(int argc, char** argv) {
+  const floe::CommandLine line{{
+      {"translate", "translate text, line by line", floe::translate_command},
+      {"score", "probability that the model gives to translations", floe::score_command},
+      {"evaluate", "BLEU and chrF of translations against references", floe::evaluate_command},
+      {"inspect", "a model's graphs, compiled programs and memory", floe::inspect_command},
+      {"version", "what this program is", floe::version_command},
+  }};
+  try {
+    return floe::run_command_line(line, argc, argv);
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "floe: there is not enough memory\n");
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "floe: {}\n", error.what());
+  }
+  return floe::kFailureExit;
+}

@@ -185,6 +185,7 @@ class CppPrinter {
       case ScalarOp::neg:
         return negative;
       case ScalarOp::abs:
+        if (instr.type == DType::u8) return fmt::format("r{}", instr.a);
         return fmt::format("r{0} < 0 ? {1} : r{0}", instr.a, negative);
       case ScalarOp::floor:
       case ScalarOp::round:

@@ -11,14 +11,13 @@
 
 #include "kernel/kernel.h"
 #include "nn/config.h"
+#include "nn/kv_cache.h"
 #include "runtime/program.h"
 #include "runtime/session.h"
 #include "translate/batch_search.h"
 #include "translate/sequence_decoder.h"
 
 namespace floe {
-
-class Graph;
 
 struct EngineOptions {
   int64_t max_rows = 256;           // of a step: sentences times beam

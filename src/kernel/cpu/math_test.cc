@@ -3,7 +3,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernel/cpu/math_test.cc"
 #include "kernel/cpu/simd.h"
-// After simd.h.
+
 #include "kernel/cpu/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();

@@ -1,4 +1,4 @@
-// exp, log, tanh, erf in f32 as fixed polynomials, one element at a time: the twins of math-inl.h, equal bit
+// The scalar functions of tapes; exp, log, tanh, erf are fixed polynomials: the twins of math-inl.h, equal bit
 // for bit. Needs no header and no build flag but -ffp-contract=off, so that printed C++ carries this file as
 // it is. All arithmetic is separate multiplications and additions in the order written; a SIMD form that
 // follows it gives the same bits on every machine. Largest error against the true value (math_test.cc), in

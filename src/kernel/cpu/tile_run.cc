@@ -9,7 +9,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernel/cpu/tile_run.cc"
 #include "kernel/cpu/simd.h"
-// After simd.h.
+
 #include "kernel/cpu/math-inl.h"
 #include "kernel/cpu/philox-inl.h"
 

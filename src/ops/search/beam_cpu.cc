@@ -2,15 +2,12 @@
 // the sentence. A row's numbers come from 16 partial sums that do not depend on the machine's vectors.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/search/beam_cpu.cc"
-<<<<<<< HEAD
-=======
 #include "kernel/cpu/simd.h"
 // After simd.h.
->>>>>>> decode
 #include "kernel/cpu/math-inl.h"
 #include "kernel/cpu/simd.h"
 #include "kernel/cpu/top_scan-inl.h"
-//
+// The rest.
 #include <algorithm>
 #include <cmath>
 #include <cstring>

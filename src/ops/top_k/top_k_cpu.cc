@@ -4,7 +4,7 @@
 #include "kernel/cpu/simd.h"
 // After simd.h.
 #include "kernel/cpu/top_scan-inl.h"
-//
+// The rest.
 #include "device/cpu/thread_pool.h"
 #include "kernel/kernel.h"
 

@@ -78,6 +78,9 @@ BatchSearch::BatchSearch(const ModelConfig& config, const SearchOptions& options
 BatchSearch::~BatchSearch() = default;
 
 void BatchSearch::run(std::span<SearchJob> jobs) {
+  if (options_.beam > room_.rows) {
+    fail_user("a beam of {} needs as many rows; the engine has {}", options_.beam, room_.rows);
+  }
   size_t next = 0;
   while (next < jobs.size() || !live_.empty()) {
     admit_all(jobs, &next);
@@ -116,13 +119,13 @@ void BatchSearch::admit_all(std::span<SearchJob> jobs, size_t* next) {
   while (*next < jobs.size() && admit(jobs[*next])) ++*next;
   if (live_.empty()) {
     const SearchJob& job = jobs[*next];
-    fail_user(
-        "a sentence of {} tokens with a beam of {} and up to {} target tokens needs {} rows, {} cache "
-        "positions "
-        "and {} source blocks; there are {}, {} and {}",
-        job.source.size(), options_.beam, job.limits.max, options_.beam, options_.beam * job.limits.max,
-        ceil_div(static_cast<int64_t>(job.source.size()), room_.cross_block), room_.rows, room_.positions,
-        room_.cross_blocks);
+    throw Error(
+        ErrorKind::device,
+        fmt::format("a sentence of {} tokens with a beam of {} and up to {} target tokens needs {} cache "
+                    "positions and {} source blocks; there are {} and {}",
+                    job.source.size(), options_.beam, job.limits.max, options_.beam * job.limits.max,
+                    ceil_div(static_cast<int64_t>(job.source.size()), room_.cross_block), room_.positions,
+                    room_.cross_blocks));
   }
   if (config_.has_encoder() && live_.size() > old) encode(std::span(live_).subspan(old));
 }

@@ -48,7 +48,8 @@ class BatchSearch {
 
   ~BatchSearch();
 
-  // Throws Error{user} naming what a job needs and what there is, when it cannot fit even alone.
+  // Throws Error{user} for a beam wider than the rows there are, Error{device} naming what a job needs and
+  // what there is, when it cannot fit even alone.
   void run(std::span<SearchJob> jobs);
 
  private:

@@ -38,8 +38,9 @@ class DecodeEngine : public SequenceDecoder {
   ~DecodeEngine() override;
 
   // Throws Error{user}: an option out of range; a row that is empty, longer than the model takes, or holds an
-  // id that is not in the vocabulary (naming row and id); a row that does not fit even alone. Samples are
-  // n_best draws a row, equal ones given once.
+  // id that is not in the vocabulary (naming row and id). Error{device}: a row that does not fit the caches
+  // even alone; several that do not fit together take turns. Samples are n_best draws a row, equal ones given
+  // once.
   std::vector<std::vector<Hypothesis>> decode(std::span<const SequenceRow> rows, const SearchOptions& search,
                                               const AttentionRequest& attention) override;
 

@@ -19,14 +19,14 @@
 
 #ifndef FLOE_OPS_SEARCH_ROW_STATS_
 #define FLOE_OPS_SEARCH_ROW_STATS_
-    namespace floe {
+namespace floe {
 
-  // log-probability of id = (x[id] - most) - log_sum
-  struct RowStats {
-    float most = -std::numeric_limits<float>::infinity();
-    float log_sum = 0;
-    bool sound = true;  // no NaN, no +inf
-  };
+// log-probability of id = (x[id] - most) - log_sum
+struct RowStats {
+  float most = -std::numeric_limits<float>::infinity();
+  float log_sum = 0;
+  bool sound = true;  // no NaN, no +inf
+};
 
 }  // namespace floe
 #endif

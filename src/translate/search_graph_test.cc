@@ -1,0 +1,63 @@
+#include "translate/search_graph.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "compile/compile.h"
+#include "ir/verify.h"
+#include "runtime/program.h"
+#include "testing/op_case.h"
+
+namespace floe {
+namespace {
+
+ModelConfig tiny() {
+  ModelConfig c;
+  c.d_model = 8;
+  c.encoder_layers = c.decoder_layers = 1;
+  c.heads = c.kv_heads = 2;
+  c.d_ff = 8;
+  c.source_vocabulary = c.target_vocabulary = 9;
+  c.max_positions = 16;
+  return c;
+}
+
+std::vector<SearchGraphOptions> every_kind() {
+  std::vector<SearchGraphOptions> kinds;
+  for (const bool cached : {true, false}) {
+    kinds.push_back({.name = "next", .beam_in = 4, .beam = 4, .cached = cached});
+    kinds.push_back({.name = "first", .beam_in = 1, .beam = 4, .cached = cached});
+    kinds.push_back({.name = "next", .sampling = true, .cached = cached});
+  }
+  return kinds;
+}
+
+TEST(SearchGraph, VerifiesAndNamesItsOutputs) {
+  for (const SearchGraphOptions& kind : every_kind()) {
+    const Graph graph = search_graph(tiny(), kind);
+    verify(graph, "build");
+    std::vector<std::string> names;
+    for (const NamedValue& output : graph.outputs()) names.push_back(output.name);
+    EXPECT_THAT(names, testing::ElementsAre("values", "candidates", "parents", "log_probs", "picks", "ended",
+                                            "next_rows", "next_tokens", "next_scores"));
+  }
+}
+
+TEST(SearchGraph, EveryOpHasItsKernel) {
+  for (const SearchGraphOptions& kind : every_kind()) {
+    const auto program = compile({search_graph(tiny(), kind)}, cpu_kernels());
+    EXPECT_THAT(program->entries[0].fallbacks, testing::IsEmpty()) << kind.name;
+  }
+}
+
+// Caches, table and history are written where they lie: a copy of a cache at every step would be most of its
+// time.
+TEST(SearchGraph, NoStateIsCopied) {
+  const auto program = compile({search_graph(tiny(), every_kind()[0])}, cpu_kernels());
+  for (const StepSpec& step : program->entries[0].steps) {
+    EXPECT_NE(step.kernel, "copy") << step.op << " in " << step.where;
+  }
+}
+
+}  // namespace
+}  // namespace floe

@@ -37,7 +37,7 @@ SearchOptions greedy(SearchOptions search) {
 }  // namespace
 
 DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const KernelTable& kernels,
-                           ThreadPool& pool, EngineOptions options)
+                           ThreadPool& pool, DecodeEngineOptions options)
     : config_(config), state_(state), kernels_(kernels), pool_(pool), options_(std::move(options)) {
   config_.validate();
   at_least_one("max_rows", options_.max_rows);

@@ -19,7 +19,7 @@
 
 namespace floe {
 
-struct EngineOptions {
+struct DecodeEngineOptions {
   int64_t max_rows = 256;           // of a step: sentences times beam
   int64_t cache_positions = 16384;  // of the self cache, over all rows: bounds its memory
   int64_t source_positions = 8192;  // of the cross cache, over all sentences
@@ -34,7 +34,7 @@ class DecodeEngine : public SequenceDecoder {
   // `state` holds the model's weights (nn/weights.h) and gets the caches; kernels, pool and state must
   // outlive the engine. One call at a time.
   DecodeEngine(const ModelConfig& config, State& state, const KernelTable& kernels, ThreadPool& pool,
-               EngineOptions options = {});
+               DecodeEngineOptions options = {});
   ~DecodeEngine() override;
 
   // Throws Error{user}: an option out of range; a row that is empty, longer than the model takes, or holds an
@@ -69,7 +69,7 @@ class DecodeEngine : public SequenceDecoder {
   State& state_;
   const KernelTable& kernels_;
   ThreadPool& pool_;
-  EngineOptions options_;
+  DecodeEngineOptions options_;
   CacheOptions cache_;
   SearchRoom room_;
   int64_t max_target_;

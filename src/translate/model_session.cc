@@ -8,8 +8,8 @@
 namespace floe {
 namespace {
 
-EngineOptions engine_options(const ModelConfig& config, const ModelSessionOptions& options) {
-  EngineOptions engine;
+DecodeEngineOptions engine_options(const ModelConfig& config, const ModelSessionOptions& options) {
+  DecodeEngineOptions engine;
   engine.cached = options.kv_cache;
   // One sentence of the greatest length with the widest beam always fits.
   const int64_t beam = std::max<int64_t>(options.beam, 1);
@@ -22,7 +22,7 @@ EngineOptions engine_options(const ModelConfig& config, const ModelSessionOption
 }  // namespace
 
 struct ModelSession::Parts {
-  Parts(const ModelConfig& config, Weights weights, ThreadPool& pool, const EngineOptions& options) {
+  Parts(const ModelConfig& config, Weights weights, ThreadPool& pool, const DecodeEngineOptions& options) {
     add_all_cpu_kernels(kernels);
     for (auto& [name, tensor] : weights) state.set(name, std::move(tensor));
     engine = std::make_unique<DecodeEngine>(config, state, kernels, pool, options);

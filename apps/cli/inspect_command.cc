@@ -30,7 +30,8 @@ Graph graph_of(const std::string& name, const ModelConfig& config) {
   if (name == "score") return scoring_graph(config, {});
   if (name == "encode") return encode_graph(config, {});
   if (name == "step") return step_graph(config, {});
-  throw UsageError(fmt::format("--graph: there is no graph '{}'; there are train, score, encode and step", name));
+  throw UsageError(
+      fmt::format("--graph: there is no graph '{}'; there are train, score, encode and step", name));
 }
 
 Binding binding_of(const std::vector<std::string>& words, const ProgramEntry& entry) {
@@ -38,7 +39,8 @@ Binding binding_of(const std::vector<std::string>& words, const ProgramEntry& en
   for (const std::string& word : words) {
     const size_t equals = word.find('=');
     char* end = nullptr;
-    const int64_t value = equals == std::string::npos ? -1 : std::strtoll(word.c_str() + equals + 1, &end, 10);
+    const int64_t value =
+        equals == std::string::npos ? -1 : std::strtoll(word.c_str() + equals + 1, &end, 10);
     if (value < 0 || end == word.c_str() + equals + 1 || *end != '\0')
       throw UsageError(fmt::format("--memory takes sizes as B=32, not '{}'", word));
     binding[word.substr(0, equals)] = value;
@@ -75,8 +77,8 @@ void print_summary(const ModelFile& model) {
   fmt::print("{}: {} encoder and {} decoder layers, width {}, feed-forward {}, {} heads, {} parameters\n",
              name_of(c.architecture), c.encoder_layers, c.decoder_layers, c.d_model, c.d_ff, c.heads,
              parameter_count(c));
-  fmt::print("vocabularies: source {}, target {}; at most {} positions\n", c.source_vocabulary, c.target_vocabulary,
-             c.max_positions);
+  fmt::print("vocabularies: source {}, target {}; at most {} positions\n", c.source_vocabulary,
+             c.target_vocabulary, c.max_positions);
   for (const auto& [key, value] : model.notes) fmt::print("{}: {}\n", key, value);
 }
 
@@ -85,8 +87,8 @@ int run(const Flags& flags) {
   const std::vector<std::string> passes = pass_names();
   if (!flags.print_after.empty() && flags.print_after != "all" && flags.print_after != "built" &&
       std::find(passes.begin(), passes.end(), flags.print_after) == passes.end())
-    throw UsageError(fmt::format("--print-after: there is no pass '{}'; there are built, {}", flags.print_after,
-                                 fmt::join(passes, ", ")));
+    throw UsageError(fmt::format("--print-after: there is no pass '{}'; there are built, {}",
+                                 flags.print_after, fmt::join(passes, ", ")));
   const ModelFile model = load_model(flags.model);
   const Graph graph = graph_of(flags.graph, model.config);
   print_summary(model);
@@ -105,7 +107,8 @@ int run(const Flags& flags) {
              entry.fallbacks.size());
   for (const std::string& fallback : entry.fallbacks) fmt::print("  {}\n", fallback);
   if (flags.program) fmt::print("{}\n", print(entry));
-  if (!flags.memory.empty()) fmt::print("{}\n", print(entry, plan_memory(entry, binding_of(flags.memory, entry))));
+  if (!flags.memory.empty())
+    fmt::print("{}\n", print(entry, plan_memory(entry, binding_of(flags.memory, entry))));
   return 0;
 }
 

@@ -1,5 +1,5 @@
-// The `floe` program. Exit code 0: all was done; 1: something failed; 2: the command line is wrong. Whatever fails says
-// why in one line on standard error.
+// The `floe` program. Exit code 0: all was done; 1: something failed; 2: the command line is wrong. Whatever
+// fails says why in one line on standard error.
 #include <fmt/core.h>
 
 #include <cstdio>

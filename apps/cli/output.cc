@@ -29,7 +29,8 @@ void Output::line(std::string_view text) {
 void Output::flush() {
   if (file_) {
     file_->write(buffer_.data(), buffer_.size());
-  } else if (std::fwrite(buffer_.data(), 1, buffer_.size(), stdout) != buffer_.size() || std::fflush(stdout) != 0) {
+  } else if (std::fwrite(buffer_.data(), 1, buffer_.size(), stdout) != buffer_.size() ||
+             std::fflush(stdout) != 0) {
     fail_io("cannot write to standard output: {}", std::strerror(errno));
   }
   buffer_.clear();

@@ -53,7 +53,8 @@ int run(const Flags& flags) {
     }
   }
   output.finish();
-  if (total.blank > 0) warn(fmt::format("{} of {} pairs have a blank side and count nowhere", total.blank, total.lines));
+  if (total.blank > 0)
+    warn(fmt::format("{} of {} pairs have a blank side and count nowhere", total.blank, total.lines));
   if (total.tokens > 0) {
     const double mean = total.log_probability / static_cast<double>(total.tokens);
     fmt::print(stderr, "{} pairs, {} tokens, log probability {:.4f}, per token {:.6f}, perplexity {:.4f}\n",

@@ -41,7 +41,8 @@ std::string with_hint(std::string text, const std::string& hint) {
     for (const std::string& name : known->get_lnames()) names.push_back("--" + name);
   }
   const std::string word = option->substr(0, option->find('='));
-  throw UsageError(with_hint(fmt::format("{} has no option {}", command.get_name(), word), nearest(word, names)));
+  throw UsageError(
+      with_hint(fmt::format("{} has no option {}", command.get_name(), word), nearest(word, names)));
 }
 
 // The command that was asked for; null when help was asked for and printed.

@@ -20,7 +20,8 @@ Pipeline pipeline(const KernelTable* kernels, DeviceKind device, std::vector<std
   });
   // What the meanings brought may be shared and folded, too.
   passes.add("simplify_again", simplify);
-  // Element-by-element work becomes groups, each one kernel; activations join the matrix products before them.
+  // Element-by-element work becomes groups, each one kernel; activations join the matrix products before
+  // them.
   passes.add("fuse", fuse);
   return passes;
 }
@@ -50,7 +51,8 @@ std::shared_ptr<const Program> compile(const std::vector<Graph>& graphs, const K
 
 std::vector<std::string> pass_names() {
   std::vector<std::string> names;
-  for (const Pass& pass : pipeline(nullptr, DeviceKind::cpu, nullptr).passes()) names.push_back(pass.name);
+  const Pipeline passes = pipeline(nullptr, DeviceKind::cpu, nullptr);
+  for (const Pass& pass : passes.passes()) names.push_back(pass.name);
   return names;
 }
 

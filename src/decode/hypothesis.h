@@ -6,16 +6,17 @@
 namespace floe {
 
 struct Hypothesis {
-  std::vector<int32_t> tokens;         // without start and end token
-  std::vector<float> token_log_probs;  // of each token, then of the end token where there is one; 0 in a prefix
-  double log_prob = 0;                 // their sum
-  double score = 0;                    // normalised by length
-  bool ended = false;                  // by an end token; false: by the length limit
+  std::vector<int32_t> tokens;  // without start and end token
+  std::vector<float>
+      token_log_probs;  // of each token, then of the end token where there is one; 0 in a prefix
+  double log_prob = 0;  // their sum
+  double score = 0;     // normalised by length
+  bool ended = false;   // by an end token; false: by the length limit
   std::vector<std::vector<float>> attention;  // [tokens][source] where it was asked for
 };
 
-// Distinct hypotheses, best score first; of equal ones the one that was added first. Two with the same tokens count
-// as one, and the better stays.
+// Distinct hypotheses, best score first; of equal ones the one that was added first. Two with the same tokens
+// count as one, and the better stays.
 class NBest {
  public:
   void add(Hypothesis hypothesis);

@@ -35,8 +35,8 @@ void SearchOptions::validate(int64_t vocabulary) const {
   at_least("n_best", static_cast<double>(n_best), 1);
   if (!(patience > 0) || !std::isfinite(patience)) fail_user("patience must be above 0, got {}", patience);
   if (!sampling && !alternatives && n_best > max_ended()) {
-    fail_user("n_best is {}, but a beam of {} with patience {} ends with {} hypotheses", n_best, beam, patience,
-              max_ended());
+    fail_user("n_best is {}, but a beam of {} with patience {} ends with {} hypotheses", n_best, beam,
+              patience, max_ended());
   }
   if (sampling && alternatives) fail_user("alternatives are found by a beam: sampling must be off");
   if (!std::isfinite(length_penalty.alpha)) fail_user("the length penalty must be a finite number");

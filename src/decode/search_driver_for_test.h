@@ -1,5 +1,5 @@
-// Runs a SentenceSearch against a scripted model: a function from the tokens so far to logits. The step's ops run
-// through the reference evaluator.
+// Runs a SentenceSearch against a scripted model: a function from the tokens so far to logits. The step's ops
+// run through the reference evaluator.
 #pragma once
 #include <functional>
 #include <limits>
@@ -36,8 +36,7 @@ inline Graph driver_graph(int64_t beam_in, int64_t beam, int64_t vocabulary, int
           .suppressed = ints("suppressed", {Dim(1), Dim(static_cast<int64_t>(options.suppressed.size()))}),
           .forced = ints("forced", {Dim(1)}),
           .beam = beam_in});
-  const Candidates c =
-      beam_candidates(b, logits, b.input("scores", {DType::f32, {rows}}), beam_in, 2 * beam);
+  const Candidates c = beam_candidates(b, logits, b.input("scores", {DType::f32, {rows}}), beam_in, 2 * beam);
   const Advance a = beam_advance(b, c, ends, ints("phase", {Dim(1)}), beam_in, beam);
   b.output("values", c.values);
   b.output("tokens", c.tokens);
@@ -89,7 +88,8 @@ inline std::vector<Hypothesis> run_search(const SearchOptions& options, LengthLi
          {options.suppressed.begin(), options.suppressed.end()});
     ints("forced", {1}, {search.forced()});
     ints("phase", {1}, {search.phase()});
-    const RefMap out = evaluate(driver_graph(width, options.beam, vocabulary, history, options), in, {}).outputs;
+    const RefMap out =
+        evaluate(driver_graph(width, options.beam, vocabulary, history, options), in, {}).outputs;
 
     const auto floats_of = [&](const char* name) {
       const auto& f = out.at(name).f;

@@ -1,11 +1,13 @@
-// One sentence's side of a search: it reads what each step found, remembers the paths, collects hypotheses and says
-// when to stop. The step itself (penalties, candidates, who continues) is computed where the model runs; see
-// ops/search/search.h, whose rules this follows. The rules are CTranslate2's:
+// One sentence's side of a search: it reads what each step found, remembers the paths, collects hypotheses
+// and says when to stop. The step itself (penalties, candidates, who continues) is computed where the model
+// runs; see ops/search/search.h, whose rules this follows. The rules are CTranslate2's:
 //
-// - Ended hypotheses are the candidates among the best `beam` that carry an end token; a later candidate takes the
+// - Ended hypotheses are the candidates among the best `beam` that carry an end token; a later candidate
+// takes the
 //   place, so `beam` paths stay alive.
 // - At the length limit the best `beam` candidates are hypotheses as they are.
-// - The search stops with beam * patience hypotheses; without length penalty as soon as the best candidate has ended
+// - The search stops with beam * patience hypotheses; without length penalty as soon as the best candidate
+// has ended
 //   once and there are n_best, for log-probabilities only fall.
 #pragma once
 #include <cstdint>
@@ -19,12 +21,12 @@ namespace floe {
 
 // A sentence's line of a step's results. C candidates, best first; `beam` places.
 struct SearchStep {
-  std::span<const float> values;      // [C]
-  std::span<const int32_t> tokens;    // [C], -1: none
-  std::span<const int32_t> parents;   // [C], place in the step that was
-  std::span<const float> log_probs;   // [C]
-  std::span<const int32_t> picks;     // [beam], candidate that lives on in that place, -1: none
-  std::span<const int32_t> ended;     // [beam], candidate that ended there, -1: none
+  std::span<const float> values;     // [C]
+  std::span<const int32_t> tokens;   // [C], -1: none
+  std::span<const int32_t> parents;  // [C], place in the step that was
+  std::span<const float> log_probs;  // [C]
+  std::span<const int32_t> picks;    // [beam], candidate that lives on in that place, -1: none
+  std::span<const int32_t> ended;    // [beam], candidate that ended there, -1: none
 };
 
 class SentenceSearch {

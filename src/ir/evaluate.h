@@ -1,7 +1,9 @@
 // The reference evaluator: every op's value in double, from its `evaluate` or through its meaning. Slow and
 // plain on purpose: it is the truth that kernels are tested against, and it folds constants.
 #pragma once
+#include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -37,9 +39,15 @@ struct Evaluation {
   RefMap updates;
 };
 
+// Gives a node's results in the evaluator's stead, or nothing: collectives, whose values depend on other
+// ranks.
+using NodeEvaluator =
+    std::function<std::optional<std::vector<RefTensor>>(const Node& node, std::span<const RefTensor> inputs)>;
+
 // `binding` may leave out dims that the inputs' shapes give. Throws Error{user} when an input or a state is
 // missing or its shape does not fit.
-Evaluation evaluate(const Graph& graph, const RefMap& inputs, const RefMap& states, Binding binding = {});
+Evaluation evaluate(const Graph& graph, const RefMap& inputs, const RefMap& states, Binding binding = {},
+                    const NodeEvaluator& special = {});
 
 // One node on given values; through the meaning when it is no primitive.
 std::vector<RefTensor> evaluate_node(const Graph& graph, const Node& node, std::span<const RefTensor> inputs,

@@ -33,7 +33,8 @@ struct KernelCall {
   std::span<const View> inputs;
   std::span<const View> outputs;
   int threads;  // of the pool that will run it, for scratch space
-  // Bit i: input i is a weight that no entry of the program changes, so it may be packed once (BoundKernel::pack).
+  // Bit i: input i is a weight that no entry of the program changes, so it may be packed once
+  // (BoundKernel::pack).
   uint32_t frozen_inputs = 0;
 };
 
@@ -49,11 +50,11 @@ struct BoundKernel {
   size_t workspace = 0;  // bytes
   std::function<void(const KernelRun&)> run;
 
-  // A frozen input in a form of the kernel's own. The session keeps it and shares it between kernels that give the
-  // same key for the same weight; run() then finds it in KernelRun::packed.
+  // A frozen input in a form of the kernel's own. The session keeps it and shares it between kernels that
+  // give the same key for the same weight; run() then finds it in KernelRun::packed.
   struct Pack {
-    int input = -1;     // none
-    std::string key;    // what the form depends on: sizes, transposition
+    int input = -1;   // none
+    std::string key;  // what the form depends on: sizes, transposition
     size_t bytes = 0;
     std::function<void(const View& input, void* packed, ThreadPool& pool)> make;
   } pack;

@@ -6,6 +6,7 @@
 #include "ops/attention/attention.h"
 #include "ops/dropout/dropout.h"
 #include "ops/elementwise/elementwise.h"
+#include "ops/embedding/embedding.h"
 #include "ops/iota/iota.h"
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/matmul/matmul.h"
@@ -79,7 +80,7 @@ Value position_rows(ModelContext& m, Side side, Value ids, Value positions) {
                            : side == Side::source                         ? "encoder.positions.weight"
                                                                           : "decoder.positions.weight";
   const Value table = m.weight(name);
-  if (positions) return m.b.add("embedding", {table, positions});
+  if (positions) return embedding(m.b, table, positions);
   return slice(m.b, table, 0, Dim(0), m.b.type(ids).dim(1));  // [T, d]
 }
 
@@ -87,7 +88,7 @@ Value position_rows(ModelContext& m, Side side, Value ids, Value positions) {
 
 Value embed(ModelContext& m, Side side, Value ids, Value positions) {
   const Builder::Scope scope(m.b, side == Side::source ? "encoder.embedding" : "decoder.embedding");
-  Value x = m.b.add("embedding", {m.weight(embedding_name(m.config, side)), ids});
+  Value x = embedding(m.b, m.weight(embedding_name(m.config, side)), ids);
   if (m.config.scale_embeddings) x = scale(m.b, x, std::sqrt(static_cast<double>(m.config.d_model)));
   if (m.config.positions == PositionKind::sinusoidal || m.config.positions == PositionKind::learned) {
     x = add(m.b, x, position_rows(m, side, ids, positions));

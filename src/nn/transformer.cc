@@ -5,7 +5,9 @@
 #include "ops/all.h"
 #include "ops/attention/attention.h"
 #include "ops/elementwise/elementwise.h"
+#include "ops/embedding/embedding.h"
 #include "ops/iota/iota.h"
+#include "ops/linear_cross_entropy/linear_cross_entropy.h"
 #include "ops/reduce/reduce.h"
 #include "ops/reshape/reshape.h"
 #include "ops/slice/slice.h"
@@ -102,13 +104,13 @@ TrainingValues build_training(Builder& b, const ModelConfig& config, const Train
   ModelContext m(b, config);
   const SequenceValues s = build_sequences(m, options.dropout, nullptr);
   const Builder::Scope scope(b, "output");
-  Values inputs{s.x, output_weight(m), s.target_out};
-  if (config.output_bias) inputs.push_back(output_bias(m));
-  const Values loss = b.add_all("linear_cross_entropy", std::move(inputs),
-                                {{"label_smoothing", options.label_smoothing},
-                                 {"ignore_index", int64_t{config.pad_id}},
-                                 {"bias", config.output_bias}});
-  return {loss[0], loss[1], loss[2]};
+  const CrossEntropySums sums = linear_cross_entropy(b, {.x = s.x,
+                                                         .weight = output_weight(m),
+                                                         .targets = s.target_out,
+                                                         .bias = output_bias(m),
+                                                         .label_smoothing = options.label_smoothing,
+                                                         .ignore_index = config.pad_id});
+  return {sums.loss, sums.nll, sums.tokens};
 }
 
 Graph training_graph(const ModelConfig& config, const TrainingOptions& options) {
@@ -171,7 +173,8 @@ Graph encode_graph(const ModelConfig& config, const CacheOptions& options) {
   return graph;
 }
 
-StepValues build_step(Builder& b, const ModelConfig& config, const StepOptions& options) {
+StepValues build_step(Builder& b, const ModelConfig& config, const StepOptions& options,
+                      const StepGiven& given) {
   options.cache.validate();
   ModelContext m(b, config);
   Inputs in{m};
@@ -179,8 +182,8 @@ StepValues build_step(Builder& b, const ModelConfig& config, const StepOptions& 
   const Dim R = in.symbol("R");
   const Dim T = options.prefix == Prefix::one ? Dim(1) : in.length("T");
   v.tokens = in.ids("tokens", {R, T});
-  v.positions = in.ids("positions", {R});
-  v.table = in.ids("table", {R, in.symbol("P")});
+  v.positions = given.positions ? given.positions : in.ids("positions", {R});
+  v.table = given.table ? given.table : in.ids("table", {R, in.symbol("P")});
   v.lengths = in.ids("lengths", {R});
   if (config.has_encoder()) {
     v.cross_table = in.ids("cross_table", {R, in.symbol("W")});
@@ -200,7 +203,7 @@ StepValues build_step(Builder& b, const ModelConfig& config, const StepOptions& 
   };
   Value x = decoder_stack(m, embed(m, Side::target, v.tokens, positions), positions, attention);  // [R, T, d]
   x = reshape(b, x, {R * T, Dim(config.d_model)});
-  if (options.prefix == Prefix::many) x = b.add("embedding", {x, v.last});  // rows by number: [R, d]
+  if (options.prefix == Prefix::many) x = embedding(b, x, v.last);  // rows by number: [R, d]
   v.logits = output_logits(m, x);
   return v;
 }
@@ -212,29 +215,34 @@ Graph step_graph(const ModelConfig& config, const StepOptions& options) {
   return graph;
 }
 
-Graph uncached_step_graph(const ModelConfig& config, const CacheOptions& options) {
+StepValues build_uncached_step(Builder& b, const ModelConfig& config, const CacheOptions& options) {
   options.validate();
-  Graph graph(all_ops(), "uncached_step");
-  Builder b(graph);
   ModelContext m(b, config);
   Inputs in{m};
+  StepValues v;
   const Dim R = in.symbol("R");
-  const Dim T = graph.symbols().declare("T", {.min = 1, .max = config.max_positions});
-  const Value tokens = in.ids("tokens", {R, T});
-  Value cross_table, cross_lengths;
+  const Dim T = b.graph().symbols().declare("T", {.min = 1, .max = config.max_positions});
+  v.tokens = in.ids("tokens", {R, T});
   if (config.has_encoder()) {
-    cross_table = in.ids("cross_table", {R, in.symbol("W")});
-    cross_lengths = in.ids("cross_lengths", {R});
+    v.cross_table = in.ids("cross_table", {R, in.symbol("W")});
+    v.cross_lengths = in.ids("cross_lengths", {R});
   }
   DecoderAttention attention;
   attention.self = [&](int64_t, const Projected& p) { return attend_causally(m, p); };
   attention.cross = [&](int64_t layer, Value q) {
-    return attend_cross_cached(m, options, layer, q, cross_table, cross_lengths);
+    return attend_cross_cached(m, options, layer, q, v.cross_table, v.cross_lengths);
   };
-  const Value positions = config.positions == PositionKind::rotary ? first_positions(m, tokens) : Value{};
-  const Value x = decoder_stack(m, embed(m, Side::target, tokens), positions, attention);
+  const Value positions = config.positions == PositionKind::rotary ? first_positions(m, v.tokens) : Value{};
+  const Value x = decoder_stack(m, embed(m, Side::target, v.tokens), positions, attention);
   const Value last = slice(b, x, 1, T - Dim(1), Dim(1));  // [R, 1, d]
-  b.output("logits", output_logits(m, reshape(b, last, {R, Dim(config.d_model)})));
+  v.logits = output_logits(m, reshape(b, last, {R, Dim(config.d_model)}));
+  return v;
+}
+
+Graph uncached_step_graph(const ModelConfig& config, const CacheOptions& options) {
+  Graph graph(all_ops(), "uncached_step");
+  Builder b(graph);
+  b.output("logits", build_uncached_step(b, config, options).logits);
   return graph;
 }
 

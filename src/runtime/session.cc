@@ -122,21 +122,13 @@ Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> fee
     if (found == binding.end()) fail_user("entry '{}' needs a value for dim '{}'", entry.name, symbol);
     key.push_back(found->second);
   }
-  for (auto at = entry_state.bound.begin(); at != entry_state.bound.end(); ++at) {
-    if (at->key != key) continue;
-    entry_state.bound.splice(entry_state.bound.begin(), entry_state.bound, at);
-    entry_state.last_question = std::move(question);
-    return entry_state.bound.front();
-  }
-
   entry.symbols.check(binding);
   const auto check_shape = [&](const SlotSpec& slot, const Shape& shape, const std::string& name) {
     for (size_t i = 0; i < slot.dims.size(); ++i) {
       if (value_of(slot.dims[i], binding) != shape[i]) {
-        const std::string known =
-            slot.dims[i].is_constant()
-                ? ""
-                : fmt::format(" ({} = {})", slot.dims[i].text(), value_of(slot.dims[i], binding));
+        const std::string known = slot.dims[i].is_constant() ? ""
+                                                             : fmt::format(" ({} = {})", slot.dims[i].text(),
+                                                                           value_of(slot.dims[i], binding));
         fail_user("'{}' must have shape {}, got {}{}", name, text_of(slot.dims), text_of(shape), known);
       }
     }
@@ -148,6 +140,13 @@ Session::Bound& Session::bind(EntryState& entry_state, std::span<const Feed> fee
   }
   for (const NamedSlot& state : entry.states) {
     check_shape(entry.slots[static_cast<size_t>(state.slot)], state_.get(state.name).shape(), state.name);
+  }
+
+  for (auto at = entry_state.bound.begin(); at != entry_state.bound.end(); ++at) {
+    if (at->key != key) continue;
+    entry_state.bound.splice(entry_state.bound.begin(), entry_state.bound, at);
+    entry_state.last_question = std::move(question);
+    return entry_state.bound.front();
   }
 
   Bound bound;
@@ -254,7 +253,8 @@ void Session::refresh(Bound& bound) {
     Packed& packed = packed_[step.packed_key];
     const BoundKernel::Pack& pack = step.kernel.pack;
     if (packed.generation != state_.generation()) {
-      if (packed.data.bytes() != pack.bytes) packed.data = Tensor(DType::u8, {static_cast<int64_t>(pack.bytes)});
+      if (packed.data.bytes() != pack.bytes)
+        packed.data = Tensor(DType::u8, {static_cast<int64_t>(pack.bytes)});
       pack.make(step.inputs[static_cast<size_t>(pack.input)], packed.data.data(), pool_);
       packed.generation = state_.generation();
     }

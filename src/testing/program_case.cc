@@ -76,11 +76,12 @@ void check_program(const Graph& graph, const TensorMap& inputs, const TensorMap&
   for (const auto& [name, tensor] : states) ref_states[name] = ref_of(*tensor);
   const Evaluation want = evaluate(graph, ref_inputs, ref_states);
   const ProgramResult got = run_program(graph, inputs, states);
-  for (const auto& [name, value] : want.outputs) expect_close(*got.outputs.at(name), value, ulps, "output " + name);
+  for (const auto& [name, value] : want.outputs)
+    expect_close(*got.outputs.at(name), value, ulps, "output " + name);
   for (const auto& [name, tensor] : states) {
     const auto updated = want.updates.find(name);
-    expect_close(*got.states.at(name), updated != want.updates.end() ? updated->second : ref_states.at(name), ulps,
-                 "state " + name);
+    expect_close(*got.states.at(name), updated != want.updates.end() ? updated->second : ref_states.at(name),
+                 ulps, "state " + name);
   }
 }
 

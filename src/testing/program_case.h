@@ -23,7 +23,8 @@ struct ProgramResult {
 ProgramResult run_program(const Graph& graph, const TensorMap& inputs, const TensorMap& states,
                           const CompileOptions& options = {}, int threads = 2);
 
-// Compiles, runs, evaluates in double, and compares every output and every updated state (expect_close with `ulps`).
+// Compiles, runs, evaluates in double, and compares every output and every updated state (expect_close with
+// `ulps`).
 void check_program(const Graph& graph, const TensorMap& inputs, const TensorMap& states, double ulps = 64);
 
 // Normal values for floats, 0..high-1 for integers; the same for the same seed.

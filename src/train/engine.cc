@@ -19,7 +19,7 @@ Tensor scalar_i32(int64_t value) { return Tensor::from_ints({}, {static_cast<int
 
 }  // namespace
 
-std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config, const EngineOptions& options,
+std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config, const TrainingEngineOptions& options,
                                                      const KernelTable& kernels,
                                                      std::vector<std::string>* trainable) {
   const Graph loss = training_graph(config, {options.label_smoothing, true});
@@ -33,7 +33,7 @@ std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config, 
   return compile(graphs, kernels);
 }
 
-TrainingEngine::TrainingEngine(const ModelConfig& config, const EngineOptions& options, Weights weights,
+TrainingEngine::TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options, Weights weights,
                                const KernelTable& kernels, ThreadPool& pool, State& state)
     : config_(config),
       options_(options),
@@ -62,7 +62,9 @@ std::vector<Feed> TrainingEngine::feeds(const BatchTensors& batch) const {
 }
 
 StepOutcome TrainingEngine::outcome(bool applied) const {
-  const auto value = [&](const char* name) { return static_cast<double>(session_.output(name).as<float>()[0]); };
+  const auto value = [&](const char* name) {
+    return static_cast<double>(session_.output(name).as<float>()[0]);
+  };
   StepOutcome out{value("loss"), value("nll"), value("tokens")};
   if (applied) {
     out.grad_norm = value("grad_norm");
@@ -71,8 +73,8 @@ StepOutcome TrainingEngine::outcome(bool applied) const {
   return out;
 }
 
-StepOutcome TrainingEngine::update(std::span<const BatchTensors> micro_batches, float learning_rate, int64_t update,
-                                   uint32_t seed) {
+StepOutcome TrainingEngine::update(std::span<const BatchTensors> micro_batches, float learning_rate,
+                                   int64_t update, uint32_t seed) {
   FLOE_CHECK(micro_batches.size() == 1 || options_.accumulate, "{} micro-batches without accumulation",
              micro_batches.size());
   const Tensor lr = Tensor::scalar(learning_rate);

@@ -16,7 +16,7 @@
 
 namespace floe {
 
-struct EngineOptions {
+struct TrainingEngineOptions {
   double label_smoothing = 0.1;
   OptimizerOptions optimizer;
   bool accumulate = false;  // updates of several micro-batches; needs gradient states
@@ -32,14 +32,15 @@ struct StepOutcome {
 
 class TrainingEngine {
  public:
-  // Moves `weights` into `state` and adds what the optimizer needs, zeroed (averaged weights begin as copies).
-  // Kernels, pool and state must outlive the engine.
-  TrainingEngine(const ModelConfig& config, const EngineOptions& options, Weights weights, const KernelTable& kernels,
-                 ThreadPool& pool, State& state);
+  // Moves `weights` into `state` and adds what the optimizer needs, zeroed (averaged weights begin as
+  // copies). Kernels, pool and state must outlive the engine.
+  TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options, Weights weights,
+                 const KernelTable& kernels, ThreadPool& pool, State& state);
 
-  // One update. `seed` keys this update's dropout masks; `update` counts from 1. With several micro-batches the
-  // result is that of one large batch. Throws bug when there are several and options.accumulate is off.
-  StepOutcome update(std::span<const BatchTensors> micro_batches, float learning_rate, int64_t update, uint32_t seed);
+  // One update. `seed` keys this update's dropout masks; `update` counts from 1. With several micro-batches
+  // the result is that of one large batch. Throws bug when there are several and options.accumulate is off.
+  StepOutcome update(std::span<const BatchTensors> micro_batches, float learning_rate, int64_t update,
+                     uint32_t seed);
 
   // Sums over one batch without dropout.
   StepOutcome validate(const BatchTensors& batch);
@@ -49,13 +50,14 @@ class TrainingEngine {
   Session& session() { return session_; }
 
  private:
-  static std::shared_ptr<const Program> build(const ModelConfig& config, const EngineOptions& options,
-                                              const KernelTable& kernels, std::vector<std::string>* trainable);
+  static std::shared_ptr<const Program> build(const ModelConfig& config, const TrainingEngineOptions& options,
+                                              const KernelTable& kernels,
+                                              std::vector<std::string>* trainable);
   std::vector<Feed> feeds(const BatchTensors& batch) const;
   StepOutcome outcome(bool applied) const;
 
   ModelConfig config_;
-  EngineOptions options_;
+  TrainingEngineOptions options_;
   std::vector<std::string> trainable_;
   std::shared_ptr<const Program> program_;
   State& state_;

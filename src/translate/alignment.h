@@ -19,10 +19,10 @@ struct Alignment {
   }
 };
 
-// Each row of `attention` has the first `read` tokens of the line, which the model was given, then special tokens that
-// it was given besides (the end token). What went to those is dropped and the rest scaled to a sum of 1; a row that
-// looked at special tokens alone becomes uniform. `original` counts the tokens of the line; those that truncation took
-// away get 0.
+// Each row of `attention` has the first `read` tokens of the line, which the model was given, then special
+// tokens that it was given besides (the end token). What went to those is dropped and the rest scaled to a
+// sum of 1; a row that looked at special tokens alone becomes uniform. `original` counts the tokens of the
+// line; those that truncation took away get 0.
 struct AttentionColumns {
   int64_t read = 0;
   int64_t original = 0;

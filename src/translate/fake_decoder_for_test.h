@@ -27,8 +27,8 @@ inline ModelText letter_text(const std::vector<std::string>& more = {},
 
 class FakeDecoder : public SequenceDecoder {
  public:
-  std::vector<std::vector<Hypothesis>> decode(std::span<const SequenceRow> rows,
-                                              const SearchOptions& options, const AttentionRequest& request) override {
+  std::vector<std::vector<Hypothesis>> decode(std::span<const SequenceRow> rows, const SearchOptions& options,
+                                              const AttentionRequest& request) override {
     ++calls;
     int64_t longest = 0;
     for (const SequenceRow& row : rows) {

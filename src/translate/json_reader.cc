@@ -21,7 +21,8 @@ nlohmann::json parse_json(const std::string& text, const std::string& file) {
   try {
     return nlohmann::json::parse(text);
   } catch (const nlohmann::json::parse_error& error) {
-    const std::string_view before = std::string_view(text).substr(0, std::min<size_t>(error.byte, text.size()));
+    const std::string_view before =
+        std::string_view(text).substr(0, std::min<size_t>(error.byte, text.size()));
     const auto line = 1 + std::count(before.begin(), before.end(), '\n');
     fail_user("{}:{}: not valid JSON (near byte {} of {})", file, line, error.byte, text.size());
   }
@@ -51,7 +52,8 @@ const nlohmann::json& JsonReader::value_of(std::string_view key) {
 void JsonReader::read(std::string_view key, int64_t& value) {
   const auto& json = value_of(key);
   if (!json.is_number_integer()) refuse(key, fmt::format("must be an integer, not {}", shown(json)));
-  if (json.is_number_unsigned() && json.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
+  if (json.is_number_unsigned() &&
+      json.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
     refuse(key, fmt::format("{} is too large", shown(json)));
   value = json.get<int64_t>();
 }
@@ -84,8 +86,8 @@ void JsonReader::read(std::string_view key, std::string& value) {
 
 void JsonReader::read(std::string_view key, std::vector<std::string>& value) {
   const auto& json = value_of(key);
-  const bool texts =
-      json.is_array() && std::all_of(json.begin(), json.end(), [](const auto& item) { return item.is_string(); });
+  const bool texts = json.is_array() &&
+                     std::all_of(json.begin(), json.end(), [](const auto& item) { return item.is_string(); });
   if (!texts) refuse(key, fmt::format("must be a list of texts, not {}", shown(json)));
   value = json.get<std::vector<std::string>>();
 }

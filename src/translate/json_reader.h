@@ -1,5 +1,5 @@
-// Reads the fields of a JSON object and holds their user to account: a message names file and field, and a key that
-// nobody read is refused.
+// Reads the fields of a JSON object and holds their user to account: a message names file and field, and a
+// key that nobody read is refused.
 #pragma once
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -15,7 +15,8 @@ nlohmann::json parse_json(const std::string& text, const std::string& file);
 
 class JsonReader {
  public:
-  // `place` names the object within the file ("model"), empty for the outermost. Throws Error{user} when it is no object.
+  // `place` names the object within the file ("model"), empty for the outermost. Throws Error{user} when it
+  // is no object.
   JsonReader(const nlohmann::json& json, std::string file, std::string place = "");
 
   bool has(std::string_view key) const { return json_.contains(key); }

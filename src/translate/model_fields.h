@@ -55,8 +55,8 @@ constexpr const char* kTargetTokenizerFile = "target.model";
 constexpr const char* kSourceVocabularyFile = "source_vocabulary.txt";
 constexpr const char* kTargetVocabularyFile = "target_vocabulary.txt";
 
-// Throws Error{user} with both sizes when a side's vocabulary is not as large as its embedding, and when a SentencePiece
-// model's end token is another than the config's. `folder` stands for the model in messages.
+// Throws Error{user} with both sizes when a side's vocabulary is not as large as its embedding, and when a
+// SentencePiece model's end token is another than the config's. `folder` stands for the model in messages.
 void check_text(const ModelText& text, const ModelConfig& config, const std::string& folder);
 
 }  // namespace floe

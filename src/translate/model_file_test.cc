@@ -123,7 +123,8 @@ TEST(ModelFile, TakesThePlaceOfAnEarlierModelWhole) {
   EXPECT_TRUE(same(load_model(folder.path).weights, small_model(7).weights));
   EXPECT_FALSE(file_exists(folder.file("tokenizer.model")));
   size_t entries = 0;
-  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder.files.path(""))) ++entries;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder.files.path("")))
+    ++entries;
   EXPECT_EQ(entries, 1u);
 }
 
@@ -149,7 +150,8 @@ TEST(ModelFile, SaysWhatIsNotThere) {
   const Folder folder;
   EXPECT_EQ(folder.load_refusal(), "there is no model in " + folder.path + ": no such folder");
   std::filesystem::create_directory(folder.path);
-  EXPECT_EQ(folder.load_refusal(), "there is no model in " + folder.path + ": neither config.json nor model.bin");
+  EXPECT_EQ(folder.load_refusal(),
+            "there is no model in " + folder.path + ": neither config.json nor model.bin");
   save_model(folder.path, small_sentencepiece_model());
   std::filesystem::remove(folder.file("tokenizer.model"));
   EXPECT_THAT(folder.load_refusal(), StartsWith("cannot open " + folder.file("tokenizer.model")));
@@ -179,23 +181,28 @@ INSTANTIATE_TEST_SUITE_P(
                    "format_version: 2 is newer than 1, the newest that this program reads"},
         ConfigCase{[](Json& j) { j["format_version"] = 0; }, "format_version: there is no version 0"},
         ConfigCase{[](Json& j) { j.erase("format_version"); }, "format_version: this field is missing"},
-        ConfigCase{[](Json& j) { j["format_version"] = "1"; }, "format_version: must be an integer, not \"1\""},
+        ConfigCase{[](Json& j) { j["format_version"] = "1"; },
+                   "format_version: must be an integer, not \"1\""},
         ConfigCase{[](Json& j) { j["colour"] = "blue"; }, "colour: there is no such field"},
         ConfigCase{[](Json& j) { j["model"]["widht"] = 8; }, "model.widht: there is no such field"},
         ConfigCase{[](Json& j) { j["model"].erase("d_model"); }, "model.d_model: this field is missing"},
-        ConfigCase{[](Json& j) { j["model"]["d_model"] = 8.5; }, "model.d_model: must be an integer, not 8.5"},
+        ConfigCase{[](Json& j) { j["model"]["d_model"] = 8.5; },
+                   "model.d_model: must be an integer, not 8.5"},
         ConfigCase{[](Json& j) { j["model"]["d_model"] = 18446744073709551615ULL; },
                    "model.d_model: 18446744073709551615 is too large"},
-        ConfigCase{[](Json& j) { j["model"]["pad_id"] = 1LL << 40; }, "model.pad_id: 1099511627776 is too large"},
+        ConfigCase{[](Json& j) { j["model"]["pad_id"] = 1LL << 40; },
+                   "model.pad_id: 1099511627776 is too large"},
         ConfigCase{[](Json& j) { j["model"]["biases"] = 1; }, "model.biases: must be true or false, not 1"},
-        ConfigCase{[](Json& j) { j["model"]["norm_epsilon"] = "x"; }, "model.norm_epsilon: must be a number, not \"x\""},
+        ConfigCase{[](Json& j) { j["model"]["norm_epsilon"] = "x"; },
+                   "model.norm_epsilon: must be a number, not \"x\""},
         ConfigCase{[](Json& j) { j["model"]["tied"] = "some"; },
-                   "model.tied: unknown tied 'some': there are none, source_target, target_output, all"},
+                   "model.tied: unknown tying 'some': there are none, source_target, target_output, all"},
         ConfigCase{[](Json& j) { j["model"]["heads"] = 3; }, "model: heads = 3 does not divide d_model = 8"},
         ConfigCase{[](Json& j) { j["model"] = 3; }, "model must be an object, not 3"},
         ConfigCase{[](Json& j) { j["text"]["split"] = "words"; },
                    "text.split: must be 'spaces' or 'characters', not 'words'"},
-        ConfigCase{[](Json& j) { j["text"]["tags"] = {"zz"}; }, "text.tags: 'zz' is not in the source vocabulary"},
+        ConfigCase{[](Json& j) { j["text"]["tags"] = {"zz"}; },
+                   "text.tags: 'zz' is not in the source vocabulary"},
         ConfigCase{[](Json& j) { j["text"]["tags"] = {1}; }, "text.tags: must be a list of texts, not [1]"},
         ConfigCase{[](Json& j) { j["text"]["source_vocabulary"] = "../v.txt"; },
                    "text.source_vocabulary: must be a file's name, not '../v.txt'"},
@@ -232,9 +239,11 @@ TEST(ModelFile, NamesTheTensorThatDoesNotFit) {
   const std::string file = folder.file("model.safetensors");
   const std::string name = "decoder.0.feed_forward.up.weight";
   folder.edit_weights([&](Weights& w) { w[name] = Tensor(DType::f32, {16, 9}); });
-  EXPECT_EQ(folder.load_refusal(), file + ": tensor '" + name + "' must be a float[16, 8], and is f32[16, 9]");
+  EXPECT_EQ(folder.load_refusal(),
+            file + ": tensor '" + name + "' must be a float[16, 8], and is f32[16, 9]");
   folder.edit_weights([&](Weights& w) { w[name] = Tensor(DType::i32, {16, 8}); });
-  EXPECT_EQ(folder.load_refusal(), file + ": tensor '" + name + "' must be a float[16, 8], and is i32[16, 8]");
+  EXPECT_EQ(folder.load_refusal(),
+            file + ": tensor '" + name + "' must be a float[16, 8], and is i32[16, 8]");
   folder.edit_weights([&](Weights& w) { w.erase(name); });
   EXPECT_EQ(folder.load_refusal(), file + ": tensor '" + name + "' is missing");
   folder.edit_weights([&](Weights& w) {

@@ -68,13 +68,14 @@ TextCodec read_side(JsonReader& reader, const std::string& side, const std::stri
 
 ModelText read_text(JsonReader reader, const std::string& folder, const ModelConfig& config) {
   const TextCodec source = read_side(reader, "source", folder, config);
-  ModelText text{.source = source, .target = reader.has("tokenizer") ? source
-                                                                     : read_side(reader, "target", folder, config)};
+  ModelText text{.source = source,
+                 .target = reader.has("tokenizer") ? source : read_side(reader, "target", folder, config)};
   reader.read("source_ends", text.source_ends);
   reader.read("tags", text.tags);
   reader.finish();
   for (const std::string& tag : text.tags) {
-    if (text.source.find(tag) < 0) reader.refuse("tags", fmt::format("'{}' is not in the source vocabulary", tag));
+    if (text.source.find(tag) < 0)
+      reader.refuse("tags", fmt::format("'{}' is not in the source vocabulary", tag));
   }
   return text;
 }
@@ -115,7 +116,8 @@ ModelFile load_ctranslate2_model(const std::string& folder) {
   const ModelConfig& config = read.model.config;
   const auto codec = [&](const Vocabulary& vocabulary) {
     std::vector<std::string> tokens;
-    for (size_t i = 0; i < vocabulary.size(); ++i) tokens.push_back(vocabulary.token(static_cast<int32_t>(i)));
+    for (size_t i = 0; i < vocabulary.size(); ++i)
+      tokens.push_back(vocabulary.token(static_cast<int32_t>(i)));
     const TokenSplit split = TextCodec::split_for(tokens);
     return TextCodec(vocabulary, split, {config.pad_id, config.start_id, config.eos_id});
   };
@@ -149,11 +151,12 @@ TranslatorOptions options_of(const GenerationDefaults& generation) {
 void check_text(const ModelText& text, const ModelConfig& config, const std::string& folder) {
   const auto check_side = [&](const char* side, const TextCodec& codec, int64_t rows) {
     if (codec.size() != rows)
-      fail_user("{}: the {} vocabulary has {} tokens, but its embedding has {} rows", folder, side, codec.size(), rows);
+      fail_user("{}: the {} vocabulary has {} tokens, but its embedding has {} rows", folder, side,
+                codec.size(), rows);
     const Tokenizer* tokenizer = codec.tokenizer();
     if (tokenizer != nullptr && tokenizer->eos_id() >= 0 && tokenizer->eos_id() != config.eos_id)
-      fail_user("{}: the {} tokenizer's end token has id {}, but eos_id is {}", folder, side, tokenizer->eos_id(),
-                config.eos_id);
+      fail_user("{}: the {} tokenizer's end token has id {}, but eos_id is {}", folder, side,
+                tokenizer->eos_id(), config.eos_id);
   };
   if (config.has_encoder()) check_side("source", text.source, config.source_vocabulary);
   check_side("target", text.target, config.target_vocabulary);
@@ -179,7 +182,8 @@ ModelFile load_model(const std::string& folder) {
   const ModelConfig config = read_config(reader.object("model"), file);
   ModelFile out{.config = config, .text = read_text(reader.object("text"), folder, config)};
   JsonReader generation = reader.object("generation");
-  each_generation_field(out.generation, [&](std::string_view name, auto& member) { generation.read(name, member); });
+  each_generation_field(out.generation,
+                        [&](std::string_view name, auto& member) { generation.read(name, member); });
   generation.finish();
   JsonReader notes = reader.object("notes");
   for (const auto& [key, value] : notes.json().items()) notes.read(key, out.notes[key]);

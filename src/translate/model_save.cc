@@ -105,7 +105,8 @@ struct TemporaryFolder {
 // Afterwards `from` holds what was at `to` before, if anything was.
 void put_in_place(const fs::path& from, const fs::path& to) {
   if (!fs::exists(to)) {
-    if (std::rename(from.c_str(), to.c_str()) != 0) fail_io("cannot write {}: {}", to.string(), std::strerror(errno));
+    if (std::rename(from.c_str(), to.c_str()) != 0)
+      fail_io("cannot write {}: {}", to.string(), std::strerror(errno));
   } else if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) != 0) {
     fail_io("cannot replace {}: {}", to.string(), std::strerror(errno));
   }
@@ -122,7 +123,8 @@ void save_model(const std::string& folder, const ModelFile& model, DType store) 
   model.config.validate();
   check_text(model.text, model.config, target);
   check_weights(model.config, model.weights, target);
-  if (fs::exists(target) && !fs::exists(fs::path(target) / kConfigFile) && !(fs::is_directory(target) && fs::is_empty(target)))
+  if (fs::exists(target) && !fs::exists(fs::path(target) / kConfigFile) &&
+      !(fs::is_directory(target) && fs::is_empty(target)))
     fail_user("{} exists and is no model; it is not replaced", target);
   const TemporaryFolder temporary(target);
   const Json json = config_json(model, temporary.path);

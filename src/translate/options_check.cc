@@ -18,7 +18,8 @@ void check_options(const ModelText& text, const TranslatorOptions& options) {
   if (search.beam > text.target.size())
     fail_user("beam is {}, but the target vocabulary has only {} tokens", search.beam, text.target.size());
   if (search.beam > kMaxCandidates) fail_user("beam must be at most {}, got {}", kMaxCandidates, search.beam);
-  if (search.n_best > kMaxCandidates) fail_user("n_best must be at most {}, got {}", kMaxCandidates, search.n_best);
+  if (search.n_best > kMaxCandidates)
+    fail_user("n_best must be at most {}, got {}", kMaxCandidates, search.n_best);
   if (search.min_length > text.max_target)
     fail_user("min_length is {}, but the model gives at most {} tokens", search.min_length, text.max_target);
   if (options.batch_tokens < 1) fail_user("batch_tokens must be at least 1, got {}", options.batch_tokens);

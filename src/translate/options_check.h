@@ -4,8 +4,8 @@
 
 namespace floe {
 
-// `options.search.ends` must be filled in. Throws Error{user} naming the option, its value and what would be right; see
-// also SearchOptions::validate.
+// `options.search.ends` must be filled in. Throws Error{user} naming the option, its value and what would be
+// right; see also SearchOptions::validate.
 void check_options(const ModelText& text, const TranslatorOptions& options);
 
 }  // namespace floe

@@ -44,33 +44,37 @@ struct Scorer::Engine {
 
 Scorer::Scorer(ModelFile model, const ScorerOptions& options, ThreadPool& pool, Warn warn)
     : text_(std::move(model.text)), config_(model.config), options_(options), warn_(std::move(warn)) {
-  if (options_.batch_tokens < 1) fail_user("batch tokens is {}; it must be at least 1", options_.batch_tokens);
+  if (options_.batch_tokens < 1)
+    fail_user("batch tokens is {}; it must be at least 1", options_.batch_tokens);
   engine_ = std::make_unique<Engine>(config_, std::move(model.weights), pool);
 }
 
 Scorer::~Scorer() = default;
 
-std::vector<int32_t> Scorer::ids_of(const TextCodec& codec, const std::string& text, int64_t limit, const char* side,
-                                    uint64_t number) {
+std::vector<int32_t> Scorer::ids_of(const TextCodec& codec, const std::string& text, int64_t limit,
+                                    const char* side, uint64_t number) {
   std::vector<int32_t> ids = codec.encode(text).ids;
   if (static_cast<int64_t>(ids.size()) <= limit) return ids;
-  if (options_.strict) fail_user("{} line {} has {} tokens; the model takes {}", side, number, ids.size(), limit);
-  warn_(fmt::format("{} line {} has {} tokens; the model takes {}, and what follows them is left out", side, number,
-                    ids.size(), limit));
+  if (options_.strict)
+    fail_user("{} line {} has {} tokens; the model takes {}", side, number, ids.size(), limit);
+  warn_(fmt::format("{} line {} has {} tokens; the model takes {}, and what follows them is left out", side,
+                    number, ids.size(), limit));
   ids.resize(static_cast<size_t>(limit));
   return ids;
 }
 
 std::vector<PairScore> Scorer::score(std::span<const std::string> source, std::span<const std::string> target,
                                      uint64_t first_line) {
-  if (source.size() != target.size()) fail_user("{} source lines with {} target lines", source.size(), target.size());
+  if (source.size() != target.size())
+    fail_user("{} source lines with {} target lines", source.size(), target.size());
   std::vector<Row> rows;
   std::vector<int64_t> lengths;
   for (size_t i = 0; i < source.size(); ++i) {
     if (is_blank(source[i]) || is_blank(target[i])) continue;
     const uint64_t number = first_line + i;
     Row row{.index = i};
-    row.source = ids_of(text_.source, source[i], text_.max_source - (text_.source_ends ? 1 : 0), "source", number);
+    row.source =
+        ids_of(text_.source, source[i], text_.max_source - (text_.source_ends ? 1 : 0), "source", number);
     row.target = ids_of(text_.target, target[i], text_.max_target, "target", number);
     if (row.source.empty() || row.target.empty()) continue;
     if (text_.source_ends) row.source.push_back(text_.eos_id);
@@ -78,7 +82,8 @@ std::vector<PairScore> Scorer::score(std::span<const std::string> source, std::s
     rows.push_back(std::move(row));
   }
   std::vector<PairScore> out(source.size());
-  for (const auto& batch : make_batches(lengths, {.tokens = options_.batch_tokens, .rows = options_.batch_rows})) {
+  for (const auto& batch :
+       make_batches(lengths, {.tokens = options_.batch_tokens, .rows = options_.batch_rows})) {
     std::vector<const Row*> members;
     for (const size_t row : batch) members.push_back(&rows[row]);
     run(members, out);

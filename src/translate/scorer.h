@@ -32,16 +32,17 @@ class Scorer {
   Scorer(ModelFile model, const ScorerOptions& options, ThreadPool& pool, Warn warn);
   ~Scorer();
 
-  // source[k] with target[k]; throws Error{user} with both counts when they differ. A side longer than the model takes is
-  // cut with one warning that names the line, as the translator does. `first_line` numbers the first pair.
+  // source[k] with target[k]; throws Error{user} with both counts when they differ. A side longer than the
+  // model takes is cut with one warning that names the line, as the translator does. `first_line` numbers the
+  // first pair.
   std::vector<PairScore> score(std::span<const std::string> source, std::span<const std::string> target,
                                uint64_t first_line = 1);
 
  private:
   struct Engine;
   struct Row;
-  std::vector<int32_t> ids_of(const TextCodec& codec, const std::string& text, int64_t limit, const char* side,
-                              uint64_t number);
+  std::vector<int32_t> ids_of(const TextCodec& codec, const std::string& text, int64_t limit,
+                              const char* side, uint64_t number);
   void run(std::span<const Row*> rows, std::vector<PairScore>& out);
 
   ModelText text_;

@@ -1,4 +1,5 @@
-// What the door between text and ids needs of a decoder: rows of source ids in, n-best rows of target ids out.
+// What the door between text and ids needs of a decoder: rows of source ids in, n-best rows of target ids
+// out.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -25,9 +26,10 @@ struct AttentionRequest {
 class SequenceDecoder {
  public:
   virtual ~SequenceDecoder() = default;
-  // In the rows' order; of each row 1 to n_best hypotheses, with attention [tokens][row's source] where it is wanted.
-  // std::bad_alloc and Error{device} mean that the rows were too much at once.
-  virtual std::vector<std::vector<Hypothesis>> decode(std::span<const SequenceRow> rows, const SearchOptions& search,
+  // In the rows' order; of each row 1 to n_best hypotheses, with attention [tokens][row's source] where it is
+  // wanted. std::bad_alloc and Error{device} mean that the rows were too much at once.
+  virtual std::vector<std::vector<Hypothesis>> decode(std::span<const SequenceRow> rows,
+                                                      const SearchOptions& search,
                                                       const AttentionRequest& attention) = 0;
 };
 

@@ -26,7 +26,8 @@ inline ModelFile small_model(uint32_t seed = 1) {
   const ModelConfig config = small_config(8);
   const TextCodec codec(Vocabulary({"<pad>", "<unk>", "<s>", "</s>", "a", "b", "c", "d"}, "letters", "<unk>"),
                         TokenSplit::spaces, {0, 2, 3});
-  ModelFile model{.config = config, .weights = initial_weights(config, seed), .text = {.source = codec, .target = codec}};
+  ModelFile model{
+      .config = config, .weights = initial_weights(config, seed), .text = {.source = codec, .target = codec}};
   apply_config(config, &model.text);
   return model;
 }
@@ -39,7 +40,8 @@ inline ModelFile small_sentencepiece_model(uint32_t seed = 1) {
   training.type = TokenizerType::bpe;
   const TextCodec codec(Tokenizer::from_bytes(train_tokenizer(training), "cats"));
   const ModelConfig config = small_config(codec.size());
-  ModelFile model{.config = config, .weights = initial_weights(config, seed), .text = {.source = codec, .target = codec}};
+  ModelFile model{
+      .config = config, .weights = initial_weights(config, seed), .text = {.source = codec, .target = codec}};
   apply_config(config, &model.text);
   return model;
 }

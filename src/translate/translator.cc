@@ -131,8 +131,8 @@ Translator::Piece Translator::piece_of(const std::string& text, const std::strin
   const LengthLimits limits =
       limits_for(options_.search, static_cast<int64_t>(piece.row.source.size()), text_.max_target);
   if (static_cast<int64_t>(piece.row.prefix.size()) > limits.max)
-    fail_user("the prefix of line {} has {} tokens; its translation has at most {}", number, piece.row.prefix.size(),
-              limits.max);
+    fail_user("the prefix of line {} has {} tokens; its translation has at most {}", number,
+              piece.row.prefix.size(), limits.max);
   return piece;
 }
 

@@ -144,9 +144,7 @@ TEST(Translator, FailsOnlyTheLineThatNeverFits) {
 
 TEST(Translator, DoesNotTakeABrokenPromiseForLackOfMemory) {
   Door door;
-  door.decoder.answer = [](const SequenceRow&) -> std::vector<Hypothesis> {
-    FLOE_CHECK(false, "a bug");
-  };
+  door.decoder.answer = [](const SequenceRow&) -> std::vector<Hypothesis> { FLOE_CHECK(false, "a bug"); };
   EXPECT_THAT(refusal([&] { door({"a", "b"}); }), HasSubstr("a bug"));
   EXPECT_EQ(door.decoder.calls, 1);
 }
@@ -270,7 +268,8 @@ TEST(Translator, ReplacesUnknownTokensBySourceTokens) {
 
 TEST(Translator, ReplacesUnknownPiecesWithTheirSpaces) {
   TokenizerTraining training;
-  for (int i = 0; i < 200; ++i) training.lines.push_back("a cat sat on the mat with a hat " + std::to_string(i));
+  for (int i = 0; i < 200; ++i)
+    training.lines.push_back("a cat sat on the mat with a hat " + std::to_string(i));
   training.vocabulary_size = 34;
   Door door;
   const TextCodec codec(Tokenizer::from_bytes(train_tokenizer(training), "cats"));
@@ -300,9 +299,7 @@ TEST(Translator, PutsASpaceBetweenSentencesThatHadNone) {
   Door door;
   door.text = letter_text({"你好。"});
   door.options.split_sentences = true;
-  door.decoder.answer = [](const SequenceRow&) {
-    return std::vector{Hypothesis{.tokens = {4}}};
-  };
+  door.decoder.answer = [](const SequenceRow&) { return std::vector{Hypothesis{.tokens = {4}}}; };
   EXPECT_THAT(door.texts({"你好。你好。"}), ElementsAre("a a"));
 }
 
@@ -324,7 +321,8 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Refused{{.search = {.beam = 0}}, "beam must be at least 1, got 0"},
         Refused{{.search = {.beam = 9}}, "beam is 9, but the target vocabulary has only 8 tokens"},
-        Refused{{.search = {.n_best = 5}}, "n_best is 5, but a beam of 4 with patience 1 ends with 4 hypotheses"},
+        Refused{{.search = {.n_best = 5}},
+                "n_best is 5, but a beam of 4 with patience 1 ends with 4 hypotheses"},
         Refused{{.search = {.n_best = 5000, .sampling = true}}, "n_best must be at most 1024, got 5000"},
         Refused{{.search = {.min_length = 41}}, "min_length is 41, but the model gives at most 40 tokens"},
         Refused{{.search = {.ends = {8}}}, "end token 8 is outside 0..7"},

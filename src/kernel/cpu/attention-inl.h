@@ -7,6 +7,8 @@
 // 0..D-1, an output one chain over its keys in order, keys come in blocks of kKeys counted from key 0, and a
 // row's sum keeps one partial sum for each lane = key mod lanes. How many queries share a register tile
 // changes none of these.
+#include "kernel/cpu/simd.h"  // before the guard: it includes the kernel file once a target
+
 #if defined(FLOE_KERNEL_CPU_ATTENTION_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FLOE_KERNEL_CPU_ATTENTION_INL_H_
 #undef FLOE_KERNEL_CPU_ATTENTION_INL_H_
@@ -182,14 +184,42 @@ HWY_INLINE float softmax_step(float* scores, int64_t seen, int64_t vectors, floa
     hn::Store(p, d, scores + n * kLanes);
     sum = hn::Add(sum, p);
   }
+  const float block_sum = hn::GetLane(hn::SumOfLanes(d, sum));
+  if (row->top == kMinusInfinity && row->sum == 0) {  // the first block with a score: nothing to multiply
+    *row = {new_top, block_sum};
+    return 1;
+  }
   const float rescale = hn::GetLane(fast_exp(d, hn::Sub(hn::Set(d, row->top), shift)));
-  row->sum = row->sum * rescale + hn::GetLane(hn::SumOfLanes(d, sum));
+  row->sum = row->sum * rescale + block_sum;
   row->top = new_top;
   return rescale;
 }
 
 HWY_INLINE float log_sum_exp(const OnlineRow& row) {
   return row.sum == 0 ? kMinusInfinity : row.top + std::log(row.sum);
+}
+
+inline void zero_rows(float* x, int64_t rows, int64_t stride, int64_t n) {
+  const F32 d;
+  for (int64_t r = 0; r < rows; ++r, x += stride) {
+    int64_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) hn::StoreU(hn::Zero(d), d, x + i);
+    if (i < n) hn::BlendedStore(hn::Zero(d), hn::FirstN(d, static_cast<size_t>(n - i)), d, x + i);
+  }
+}
+
+// Rows side by side. Rows of one head lie a power of two apart and would share a few sets of the L1 cache.
+inline void copy_rows(const float* HWY_RESTRICT from, int64_t stride, int64_t rows, int64_t n,
+                      float* HWY_RESTRICT to) {
+  const F32 d;
+  for (int64_t r = 0; r < rows; ++r, from += stride, to += n) {
+    int64_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) hn::StoreU(hn::LoadU(d, from + i), d, to + i);
+    if (i < n) {
+      const auto mask = hn::FirstN(d, static_cast<size_t>(n - i));
+      hn::BlendedStore(hn::MaskedLoad(mask, d, from + i), mask, d, to + i);
+    }
+  }
 }
 
 inline float dot(const float* x, const float* y, int64_t n) {
@@ -216,12 +246,12 @@ HWY_INLINE void scale_row(float* x, int64_t n, float factor) {
   }
 }
 
-// c[r] += sum over t < depth[r] of a[r * kKeys + t] * b[t], for rows whose depths do not fall: what the rows
-// share as one product, the rest of each row alone, so that a key that a query does not see cannot reach it
-// even as 0 * NaN.
+// c[r] (+)= sum over t < depth[r] of a[r * kKeys + t] * b[t], for rows whose depths do not fall: what the
+// rows share as one product, the rest of each row alone, so that a key that a query does not see cannot reach
+// it even as 0 * NaN.
 HWY_INLINE void ragged_product(Product p, const int64_t* depth) {
   p.depth = depth[0];
-  if (p.depth > 0) multiply(p);
+  if (p.depth > 0 || !p.accumulate) multiply(p);
   for (int64_t r = 1; r < p.rows; ++r) {
     if (depth[r] == depth[0]) continue;
     Product one = p;
@@ -230,6 +260,7 @@ HWY_INLINE void ragged_product(Product p, const int64_t* depth) {
     one.a = p.a + r * p.a_row + depth[0] * p.a_step;
     one.b = p.b + depth[0] * p.b_step;
     one.c = p.c + r * p.c_row;
+    one.accumulate = true;
     multiply(one);
   }
 }
@@ -273,9 +304,8 @@ inline void attend(const QueryTile& t) {
   multiply({t.rows, vectors * kLanes, t.width, t.q, t.q_row, 1, t.keys, kKeys, t.scores, kKeys, false});
   for (int64_t r = 0; r < t.rows; ++r) {
     float* scores = t.scores + r * kKeys;
-    const bool fresh = t.state[r].top == kMinusInfinity;
     const float rescale = softmax_step(scores, t.seen[r], vectors, t.scale, &t.state[r]);
-    if (!fresh && rescale != 1) scale_row(t.out + r * t.out_row, t.value_width, rescale);
+    if (rescale != 1) scale_row(t.out + r * t.out_row, t.value_width, rescale);
     if (t.words != nullptr) drop_scores(scores, t.words + r * t.words_row, vectors, t.threshold);
   }
   ragged_product({t.rows, t.value_width, 0, t.scores, kKeys, 1, t.values, t.v_row, t.out, t.out_row, true},

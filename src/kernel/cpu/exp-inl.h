@@ -1,6 +1,8 @@
 // exp on vectors of f32 for attention and softmax: 2^n * polynomial, fused multiply-adds. Below -86.9 the
 // result is 0, above 88.7 inf; NaN stays NaN; exp(0) is exactly 1. Relative error below 2^-22. Included once
 // a target, after kernel/cpu/simd.h.
+#include "kernel/cpu/simd.h"  // before the guard: it includes the kernel file once a target
+
 #if defined(FLOE_KERNEL_CPU_EXP_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FLOE_KERNEL_CPU_EXP_INL_H_
 #undef FLOE_KERNEL_CPU_EXP_INL_H_

@@ -1,6 +1,7 @@
 #include "kernel/cpu/gemm.h"
 
 #include <gtest/gtest.h>
+#include <hwy/targets.h>
 
 #include <algorithm>
 #include <cmath>
@@ -111,9 +112,14 @@ TEST(Gemm, ARowHasTheSameBitsForAnyNumberOfRows) {
   }
 }
 
-TEST(Gemm, SumsInTheStatedOrder) {
-  if (!__builtin_cpu_supports("avx2"))
-    GTEST_SKIP() << "this CPU has no AVX2: the portable target rounds twice";
+// Kernels take that target, or this CPU's best again.
+void use_target(int64_t target) {
+  hwy::SetSupportedTargetsForTest(target);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+}
+void use_best_target() { use_target(0); }
+
+void check_order() {
   for (const Form form : kForms) {
     for (const bool accumulate : {false, true}) {
       for (const Sizes size : {Sizes{67, 37}, Sizes{40, 700}}) {
@@ -137,6 +143,30 @@ TEST(Gemm, SumsInTheStatedOrder) {
         }
       }
     }
+  }
+}
+
+TEST(Gemm, SumsInTheStatedOrderOnEveryTarget) {
+  int checked = 0;
+  for (const int64_t target : {HWY_AVX3, HWY_AVX2}) {
+    if ((hwy::SupportedTargets() & target) == 0) continue;
+    use_target(target);
+    check_order();
+    use_best_target();
+    ++checked;
+  }
+  if (checked == 0) GTEST_SKIP() << "this CPU has no AVX2: the portable target rounds twice";
+}
+
+TEST(Gemm, ThePortableTargetGivesTheProduct) {
+  use_target(HWY_SCALAR);
+  const GemmShape s = shape_of(13, {40, 700}, {false, true});
+  const Floats a = normals(s.m * s.k, 5), b = normals(s.k * s.n, 6);
+  const Floats portable = multiply(s, a, b);
+  use_best_target();
+  const Floats best = multiply(s, a, b);
+  for (int64_t i = 0; i < s.m * s.n; ++i) {
+    ASSERT_NEAR(portable[i], best[i], 700 * 0x1p-24 * 700);  // k eps sum|terms|, terms about 1
   }
 }
 

@@ -1,6 +1,8 @@
 // exp, log, tanh, erf on vectors of f32: the same polynomials and the same order of operations as
 // scalar_math.h, whose comments give method and errors, so the same bits on every target. Included once a
 // target, after kernel/cpu/simd.h.
+#include "kernel/cpu/simd.h"  // before the guard: it includes the kernel file once a target
+
 #if defined(FLOE_KERNEL_CPU_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FLOE_KERNEL_CPU_MATH_INL_H_
 #undef FLOE_KERNEL_CPU_MATH_INL_H_

@@ -1,6 +1,8 @@
 // Rows of layer_norm and rms_norm, forward and backward: mean 0 for the latter. A row stays in the L1 cache
 // between its passes; the mean is taken off before squares are summed. Included once a target, after
 // kernel/cpu/simd.h.
+#include "kernel/cpu/simd.h"  // before the guard: it includes the kernel file once a target
+
 #if defined(FLOE_KERNEL_CPU_NORM_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FLOE_KERNEL_CPU_NORM_INL_H_
 #undef FLOE_KERNEL_CPU_NORM_INL_H_

@@ -1,5 +1,7 @@
 // Philox numbers of one row, a vector of blocks at a time; equal to tensor/philox.h bit for bit. Included
 // once a target, after kernel/cpu/simd.h.
+#include "kernel/cpu/simd.h"  // before the guard: it includes the kernel file once a target
+
 #if defined(FLOE_KERNEL_CPU_PHILOX_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FLOE_KERNEL_CPU_PHILOX_INL_H_
 #undef FLOE_KERNEL_CPU_PHILOX_INL_H_

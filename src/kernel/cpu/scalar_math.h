@@ -1,4 +1,4 @@
-// exp, log, tanh, erf in f32 as fixed polynomials, one element at a time: the twins of math-inl.h, equal bit
+// The scalar functions of tapes; exp, log, tanh, erf are fixed polynomials: the twins of math-inl.h, equal bit
 // for bit. Needs no header and no build flag but -ffp-contract=off, so that printed C++ carries this file as
 // it is. All arithmetic is separate multiplications and additions in the order written; a SIMD form that
 // follows it gives the same bits on every machine. Largest error against the true value (math_test.cc), in
@@ -151,6 +151,23 @@ inline long long to_int(float x) {
 inline long long to_int(int x) { return x; }
 inline long long to_int(long x) { return x; }
 inline long long to_int(long long x) { return x; }
+
+// Philox4x32-10 as in tensor/philox.h: the uniform number in [0, 1) at these coordinates.
+inline float uniform(unsigned seed, unsigned op_id, unsigned feature, unsigned position, unsigned ordinal,
+                     unsigned head) {
+  unsigned c[4] = {feature >> 2, position, ordinal, head};
+  for (int round = 0; round < 10; ++round) {
+    const unsigned long long p0 = 0xD2511F53ull * c[0];
+    const unsigned long long p1 = 0xCD9E8D57ull * c[2];
+    c[0] = static_cast<unsigned>(p1 >> 32) ^ c[1] ^ seed;
+    c[1] = static_cast<unsigned>(p1);
+    c[2] = static_cast<unsigned>(p0 >> 32) ^ c[3] ^ op_id;
+    c[3] = static_cast<unsigned>(p0);
+    seed += 0x9E3779B9u;
+    op_id += 0xBB67AE85u;
+  }
+  return static_cast<float>(c[feature & 3] >> 8) * 0x1p-24f;
+}
 
 }  // namespace floe::scalar
 

@@ -45,12 +45,10 @@ float fold(const float* x, int64_t n, float start, Take take, Join join) {
 float add_scalar(float a, float b) { return a + b; }
 
 float sum(const float* x, int64_t n) {
-  return fold(
-      x, n, 0.0f, [](auto a, auto b) { return hn::Add(a, b); }, add_scalar);
+  return fold(x, n, 0.0f, [](auto a, auto b) { return hn::Add(a, b); }, add_scalar);
 }
 float sum_squares(const float* x, int64_t n) {
-  return fold(
-      x, n, 0.0f, [](auto a, auto b) { return hn::Add(a, hn::Mul(b, b)); }, add_scalar);
+  return fold(x, n, 0.0f, [](auto a, auto b) { return hn::Add(a, hn::Mul(b, b)); }, add_scalar);
 }
 float max(const float* x, int64_t n) {
   return fold(

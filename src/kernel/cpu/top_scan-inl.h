@@ -1,5 +1,7 @@
 // Offers every element of f(x[0..n-1]) to a TopList, skipping whole vectors that cannot enter. Included once
 // a target, after kernel/cpu/simd.h.
+#include "kernel/cpu/simd.h"  // before the guard: it includes the kernel file once a target
+
 #if defined(FLOE_KERNEL_CPU_TOP_SCAN_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FLOE_KERNEL_CPU_TOP_SCAN_INL_H_
 #undef FLOE_KERNEL_CPU_TOP_SCAN_INL_H_

@@ -3,7 +3,9 @@
 // (kernel/cpu/attention-inl.h).
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/attention/attention_cpu.cc"
+// clang-format off: first, since it compiles this file once for each target
 #include "kernel/cpu/simd.h"
+// clang-format on
 
 #include "kernel/cpu/attention-inl.h"
 #include "kernel/cpu/philox_patch-inl.h"
@@ -25,7 +27,7 @@ constexpr int64_t kMaskWords = kTileRows * kKeys + kKeys + kPhiloxSlack;
 
 // Floats of one worker's scratch space, a multiple of 16 so that all start aligned.
 int64_t forward_scratch(const AttentionSpec& s) {
-  return s.width * kKeys + kTileRows * kKeys + kMaskWords + 2 * kQueries;
+  return (s.width + s.value_width + kTileRows) * kKeys + kMaskWords + 2 * kQueries;
 }
 
 void forward_task(const AttentionSpec& s, const AttentionData& data, float* out, float* lse, int64_t task,
@@ -37,7 +39,8 @@ void forward_task(const AttentionSpec& s, const AttentionData& data, float* out,
   const int64_t count = HWY_MIN(kQueries, s.queries - first);
   const int64_t key_head = h / (s.heads / s.key_heads);
   float* keys_t = scratch;
-  float* scores = keys_t + s.width * kKeys;
+  float* values = keys_t + s.width * kKeys;
+  float* scores = values + s.value_width * kKeys;
   auto* words = reinterpret_cast<uint32_t*>(scores + kTileRows * kKeys);
   auto* state = reinterpret_cast<OnlineRow*>(words + kMaskWords);
   const int64_t out_row = s.heads * s.value_width;
@@ -48,13 +51,14 @@ void forward_task(const AttentionSpec& s, const AttentionData& data, float* out,
   lse += (b * s.heads + h) * s.queries + first;
   for (int64_t i = 0; i < count; ++i) {
     state[i] = OnlineRow();
-    for (int64_t f = 0; f < s.value_width; ++f) out[i * out_row + f] = 0;
   }
+  zero_rows(out, count, out_row, s.value_width);
   const int64_t length = data.length(s, b);
   const int64_t last = s.seen(length, first + count - 1);
   for (int64_t k0 = 0; k0 < last; k0 += kKeys) {
-    transpose_keys([&](int64_t j) { return k + (k0 + j) * s.k.row; }, HWY_MIN(kKeys, last - k0), s.width,
-                   keys_t);
+    const int64_t keys = HWY_MIN(kKeys, last - k0);
+    transpose_keys([&](int64_t j) { return k + (k0 + j) * s.k.row; }, keys, s.width, keys_t);
+    copy_rows(v + k0 * s.v.row, s.v.row, keys, s.value_width, values);
     for (int64_t i = 0; i < count; i += kTileRows) {
       const int64_t rows = HWY_MIN(kTileRows, count - i);
       int64_t seen[kTileRows];
@@ -68,7 +72,7 @@ void forward_task(const AttentionSpec& s, const AttentionData& data, float* out,
                       static_cast<uint32_t>(h), first + i, rows, k0 / 4, groups},
                      words);
       }
-      attend({rows, s.width, s.value_width, q + i * s.q.row, s.q.row, keys_t, v + k0 * s.v.row, s.v.row, seen,
+      attend({rows, s.width, s.value_width, q + i * s.q.row, s.q.row, keys_t, values, s.value_width, seen,
               s.scale, s.dropout ? words : nullptr, 4 * groups, s.threshold, state + i, out + i * out_row,
               out_row, scores});
     }

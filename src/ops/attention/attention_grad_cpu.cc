@@ -3,7 +3,9 @@
 // lse, by blocks of kKeys keys and kQueries queries.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/attention/attention_grad_cpu.cc"
+// clang-format off: first, since it compiles this file once for each target
 #include "kernel/cpu/simd.h"
+// clang-format on
 
 #include "kernel/cpu/attention-inl.h"
 #include "kernel/cpu/philox_patch-inl.h"
@@ -20,7 +22,8 @@ constexpr int64_t kMaskWords = kTileRows * kKeys + kKeys + kPhiloxSlack;
 }  // namespace
 
 int64_t grad_scratch(const AttentionSpec& s) {
-  return (s.width + s.value_width + 2 * kQueries) * kKeys + kMaskWords;
+  return (s.width + s.value_width + 2 * kQueries) * kKeys + s.width * kKeys +
+         (s.width + s.value_width) * kQueries + kMaskWords;
 }
 
 // One query's row: p = exp(scale * s - lse) for the keys it sees, else 0;  m = mask / (1 - rate)
@@ -76,7 +79,10 @@ void grad_task(const AttentionSpec& s, const AttentionData& data, const GradOutp
   float* values_t = keys_t + s.width * kKeys;
   float* probabilities = values_t + s.value_width * kKeys;
   float* gradients = probabilities + kQueries * kKeys;
-  auto* words = reinterpret_cast<uint32_t*>(gradients + kQueries * kKeys);
+  float* keys_here = gradients + kQueries * kKeys;
+  float* queries_here = keys_here + s.width * kKeys;
+  float* dout_here = queries_here + s.width * kQueries;
+  auto* words = reinterpret_cast<uint32_t*>(dout_here + s.value_width * kQueries);
   const float* k = data.k + b * s.k.batch + key_head * s.k.head;
   const float* v = data.v + b * s.v.batch + key_head * s.v.head;
   // Rows of out, dout, dq, dk, dv: these are row-major.
@@ -87,27 +93,31 @@ void grad_task(const AttentionSpec& s, const AttentionData& data, const GradOutp
   float* dq = to.dq + b * s.queries * dq_row + key_head * group * s.width;
   float* dk = to.dk + b * s.keys * dk_row + key_head * s.width;
   float* dv = to.dv + b * s.keys * dv_row + key_head * s.value_width;
-  for (int64_t j = 0; j < s.keys; ++j) {
-    for (int64_t f = 0; f < s.width; ++f) dk[j * dk_row + f] = 0;
-    for (int64_t f = 0; f < s.value_width; ++f) dv[j * dv_row + f] = 0;
-  }
-  for (int64_t i = 0; i < s.queries; ++i) {
-    for (int64_t f = 0; f < group * s.width; ++f) dq[i * dq_row + f] = 0;
-  }
   const int64_t length = data.length(s, b);
+  zero_rows(dk + length * dk_row, s.keys - length, dk_row, s.width);
+  zero_rows(dv + length * dv_row, s.keys - length, dv_row, s.value_width);
+  if (length == 0) zero_rows(dq, s.queries, dq_row, group * s.width);
   for (int64_t k0 = 0; k0 < length; k0 += kKeys) {
     const int64_t keys = HWY_MIN(kKeys, length - k0);
     const int64_t all_vectors = (keys + kLanes - 1) / kLanes;
     transpose_keys([&](int64_t j) { return k + (k0 + j) * s.k.row; }, keys, s.width, keys_t);
     transpose_keys([&](int64_t j) { return v + (k0 + j) * s.v.row; }, keys, s.value_width, values_t);
+    copy_rows(k + k0 * s.k.row, s.k.row, keys, s.width, keys_here);
+    bool written = false;  // dk and dv of this block
     for (int64_t member = 0; member < group; ++member) {
       const int64_t h = key_head * group + member;
       for (int64_t first = 0; first < s.queries; first += kQueries) {
         const int64_t count = HWY_MIN(kQueries, s.queries - first);
-        if (s.seen(length, first + count - 1) <= k0) continue;
-        const float* q = data.q + b * s.q.batch + first * s.q.row + h * s.q.head;
+        float* dq_chunk = dq + first * dq_row + member * s.width;
+        if (s.seen(length, first + count - 1) <= k0) {
+          if (k0 == 0) zero_rows(dq_chunk, count, dq_row, s.width);
+          continue;
+        }
+        copy_rows(data.q + b * s.q.batch + first * s.q.row + h * s.q.head, s.q.row, count, s.width,
+                  queries_here);
+        copy_rows(data.dout + (b * s.queries + first) * o_row + h * s.value_width, o_row, count,
+                  s.value_width, dout_here);
         const float* out = data.out + (b * s.queries + first) * o_row + h * s.value_width;
-        const float* dout = data.dout + (b * s.queries + first) * o_row + h * s.value_width;
         const float* lse = data.lse + (b * s.heads + h) * s.queries + first;
         int64_t seen[kQueries];
         int64_t start = count;  // the first query that sees a key of this block
@@ -115,16 +125,17 @@ void grad_task(const AttentionSpec& s, const AttentionData& data, const GradOutp
           seen[i] = HWY_MAX(int64_t{0}, HWY_MIN(kKeys, s.seen(length, first + i) - k0));
           if (seen[i] > 0) start = i;
         }
+        if (k0 == 0) zero_rows(dq_chunk, start, dq_row, s.width);
         for (int64_t i = start; i < count; i += kTileRows) {
           const int64_t rows = HWY_MIN(kTileRows, count - i);
           const int64_t most = seen[i + rows - 1];
           const int64_t vectors = (most + kLanes - 1) / kLanes;
           float* p = probabilities + i * kKeys;
           float* g = gradients + i * kKeys;
-          multiply(
-              {rows, vectors * kLanes, s.width, q + i * s.q.row, s.q.row, 1, keys_t, kKeys, p, kKeys, false});
-          multiply({rows, vectors * kLanes, s.value_width, dout + i * o_row, o_row, 1, values_t, kKeys, g,
+          multiply({rows, vectors * kLanes, s.width, queries_here + i * s.width, s.width, 1, keys_t, kKeys, p,
                     kKeys, false});
+          multiply({rows, vectors * kLanes, s.value_width, dout_here + i * s.value_width, s.value_width, 1,
+                    values_t, kKeys, g, kKeys, false});
           const int64_t groups = (most + 3) / 4;
           if (s.dropout) {
             philox_patch({static_cast<uint32_t>(*data.seed), s.op_id, static_cast<uint32_t>(data.ordinals[b]),
@@ -132,13 +143,14 @@ void grad_task(const AttentionSpec& s, const AttentionData& data, const GradOutp
                          words);
           }
           for (int64_t r = 0; r < rows; ++r) {
-            const float delta = dot(out + (i + r) * o_row, dout + (i + r) * o_row, s.value_width);
+            const float delta =
+                dot(out + (i + r) * o_row, dout_here + (i + r) * s.value_width, s.value_width);
             grad_row({p + r * kKeys, g + r * kKeys, seen[i + r], vectors, all_vectors, s.scale, lse[i + r],
                       delta, s.dropout ? words + r * 4 * groups : nullptr, s.threshold, s.keep_factor});
           }
-          ragged_product({rows, s.width, 0, g, kKeys, 1, k + k0 * s.k.row, s.k.row,
-                          dq + (first + i) * dq_row + member * s.width, dq_row, true},
-                         seen + i);
+          ragged_product(
+              {rows, s.width, 0, g, kKeys, 1, keys_here, s.width, dq_chunk + i * dq_row, dq_row, k0 > 0},
+              seen + i);
         }
         // dv += p^T dout and dk += ds^T q, over the queries that see the first key of each run of keys.
         const bool whole = seen[start] == keys;
@@ -147,13 +159,19 @@ void grad_task(const AttentionSpec& s, const AttentionData& data, const GradOutp
         for (int64_t j = 0; j < keys; j += run) {
           const int64_t rows = HWY_MIN(run, keys - j);
           while (from < count && seen[from] <= j) ++from;
-          if (from == count) break;
+          if (from == count && written) break;
           multiply({rows, s.value_width, count - from, probabilities + from * kKeys + j, 1, kKeys,
-                    dout + from * o_row, o_row, dv + (k0 + j) * dv_row, dv_row, true});
-          multiply({rows, s.width, count - from, gradients + from * kKeys + j, 1, kKeys, q + from * s.q.row,
-                    s.q.row, dk + (k0 + j) * dk_row, dk_row, true});
+                    dout_here + from * s.value_width, s.value_width, dv + (k0 + j) * dv_row, dv_row,
+                    written});
+          multiply({rows, s.width, count - from, gradients + from * kKeys + j, 1, kKeys,
+                    queries_here + from * s.width, s.width, dk + (k0 + j) * dk_row, dk_row, written});
         }
+        written = true;
       }
+    }
+    if (!written) {
+      zero_rows(dk + k0 * dk_row, keys, dk_row, s.width);
+      zero_rows(dv + k0 * dv_row, keys, dv_row, s.value_width);
     }
   }
 }

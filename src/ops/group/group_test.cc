@@ -14,6 +14,7 @@
 #include "ops/elementwise/functions.h"
 #include "ops/group/lower.h"
 #include "tensor/philox.h"
+#include "testing/group_case.h"
 #include "testing/op_case.h"
 
 namespace floe {
@@ -29,41 +30,6 @@ struct Body {
     return b.input(name, {type, std::move(dims)});
   }
 };
-
-// The CPU kernel on the inputs; output k lies over input `over[k]` where that is not negative.
-std::vector<Tensor> run_body(const Graph& body, const std::vector<Tensor*>& inputs, int threads = 2,
-                             std::vector<int> over = {}) {
-  Attrs attrs;
-  attrs.set("tape", TapePtr(std::make_shared<Tape>(lower_group(body))));
-  KernelSignature signature{"group", {}, {}, {}, &attrs};
-  std::vector<View> in, out;
-  std::vector<Tensor> results;
-  for (Tensor* tensor : inputs) {
-    in.push_back(view_of(*tensor));
-    signature.inputs.push_back(tensor->dtype());
-    signature.ranks.push_back(static_cast<int>(tensor->shape().size()));
-  }
-  for (const NamedValue& output : body.outputs()) {
-    Shape shape;
-    for (const Dim& dim : body.type(output.value).dims) shape.push_back(dim.constant());
-    results.emplace_back(body.type(output.value).dtype, shape);
-    signature.outputs.push_back(results.back().dtype());
-  }
-  for (size_t k = 0; k < results.size(); ++k) {
-    out.push_back(view_of(results[k]));
-    if (k < over.size() && over[k] >= 0) out[k].data = in[static_cast<size_t>(over[k])].data;
-  }
-  const Kernel* kernel = cpu_kernels().find(DeviceKind::cpu, signature);
-  EXPECT_NE(kernel, nullptr);
-  const BoundKernel bound = kernel->bind({attrs, in, out, threads});
-  Tensor workspace(DType::u8, {static_cast<int64_t>(bound.workspace)});
-  ThreadPool pool(threads);
-  bound.run({in, out, workspace.data(), &pool});
-  for (size_t k = 0; k < results.size(); ++k) {
-    if (out[k].data != results[k].data()) std::memcpy(results[k].data(), out[k].data, results[k].bytes());
-  }
-  return results;
-}
 
 Tensor ramp(Shape shape, double from, double step) {
   Tensor tensor(DType::f32, std::move(shape));
@@ -139,7 +105,7 @@ TEST(GroupOnCpu, ChoosesByMaskAndKeepsWhatTheMaskKeeps) {
   const Value x = g.input("x", {2});
   g.b.output("y", select(g.b, elementwise(g.b, "ne", {x, x}), like(g.b, x, 0), x));
   Tensor in = Tensor::from_doubles(DType::f32, {2}, {kNan, kInf});
-  const Tensor y = std::move(run_body(*g.graph, {&in})[0]);
+  const Tensor y = std::move(run_group_body(*g.graph, {&in})[0]);
   EXPECT_EQ(y.at(0), 0);
   EXPECT_EQ(y.at(1), kInf);
 }
@@ -244,7 +210,7 @@ TEST(GroupOnCpu, GivesSeveralResultsAlsoOverItsInputs) {
     Tensor x = ramp({rows, d}, -3, 0.01);
     Tensor bias = ramp({d}, 1, -0.02);
     Tensor s = ramp({rows, 1}, -1, 0.3);
-    const std::vector<Tensor> apart = run_body(*body, {&x, &bias, &s}, 1);
+    const std::vector<Tensor> apart = run_group_body(*body, {&x, &bias, &s}, 1);
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t k = 0; k < d; ++k) {
         const int64_t i = r * d + k;
@@ -257,7 +223,7 @@ TEST(GroupOnCpu, GivesSeveralResultsAlsoOverItsInputs) {
     }
     for (const std::vector<int>& over : {std::vector<int>{0, -1, -1}, std::vector<int>{-1, 0, -1}}) {
       Tensor again = ramp({rows, d}, -3, 0.01);
-      const std::vector<Tensor> shared = run_body(*body, {&again, &bias, &s}, 2, over);
+      const std::vector<Tensor> shared = run_group_body(*body, {&again, &bias, &s}, 2, over);
       for (size_t k = 0; k < 3; ++k)
         EXPECT_EQ(std::memcmp(shared[k].data(), apart[k].data(), apart[k].bytes()), 0) << d;
     }
@@ -285,8 +251,8 @@ TEST(GroupOnCpu, ReadsRowsWithStrides) {
 TEST(GroupOnCpu, GivesTheSameBitsForAnyNumberOfThreads) {
   const auto body = several_results(1000, 77);
   Tensor x = ramp({1000, 77}, -3, 0.01), bias = ramp({77}, 1, -0.02), s = ramp({1000, 1}, -1, 0.3);
-  const std::vector<Tensor> one = run_body(*body, {&x, &bias, &s}, 1);
-  const std::vector<Tensor> three = run_body(*body, {&x, &bias, &s}, 3);
+  const std::vector<Tensor> one = run_group_body(*body, {&x, &bias, &s}, 1);
+  const std::vector<Tensor> three = run_group_body(*body, {&x, &bias, &s}, 3);
   for (size_t k = 0; k < 3; ++k) EXPECT_EQ(std::memcmp(one[k].data(), three[k].data(), one[k].bytes()), 0);
 }
 
@@ -370,15 +336,11 @@ TEST(Group, RefusesABodyThatDoesNotFit) {
   const Value x = shapes.input("x", {2, 3});
   shapes.b.output("y", scale(shapes.b, x, 2));
   shapes.b.output("z", shapes.b.scalar(1));
-  EXPECT_EQ(refusal([&](Builder& b) {
-              group(b, shapes.graph, {b.input("x", {DType::f32, {2, 3}})});
-            }),
+  EXPECT_EQ(refusal([&](Builder& b) { group(b, shapes.graph, {b.input("x", {DType::f32, {2, 3}})}); }),
             "[group] results must have one shape, got f32[2, 3] and f32[]");
   Body sum;
   sum.b.output("y", sum.b.add("reduce_sum", {sum.input("x", {2, 3})}, {{"axes", std::vector<int64_t>{0}}}));
-  EXPECT_EQ(refusal([&](Builder& b) {
-              group(b, sum.graph, {b.input("x", {DType::f32, {2, 3}})});
-            }),
+  EXPECT_EQ(refusal([&](Builder& b) { group(b, sum.graph, {b.input("x", {DType::f32, {2, 3}})}); }),
             "[group] 'reduce_sum' is no pointwise op");
 }
 

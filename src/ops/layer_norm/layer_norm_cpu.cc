@@ -1,6 +1,8 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/layer_norm/layer_norm_cpu.cc"
+// clang-format off: first, since it compiles this file once for each target
 #include "kernel/cpu/simd.h"
+// clang-format on
 
 #include "kernel/cpu/norm-inl.h"
 

@@ -20,7 +20,7 @@ std::vector<Type> infer_sums(const InferArgs& args) {
   args.require_rank(1, 2);
   if (x.dtype != weight.dtype)
     args.fail("x and weight must have one type, got {} and {}", text_of(x), text_of(weight));
-  if (x.rank() < 1 || !args.equal(x.dim(-1), weight.dim(1))) {
+  if (x.rank() < 2 || !args.equal(x.dim(-1), weight.dim(1))) {
     args.fail("inner dims differ: x {}, weight {}", text_of(x), text_of(weight));
   }
   bool fits = targets.dtype == DType::i32 && targets.rank() == x.rank() - 1;

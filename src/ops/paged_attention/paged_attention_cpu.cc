@@ -3,7 +3,9 @@
 // for the same keys, however the cache is cut into blocks.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/paged_attention/paged_attention_cpu.cc"
+// clang-format off: first, since it compiles this file once for each target
 #include "kernel/cpu/simd.h"
+// clang-format on
 
 #include <cstring>
 
@@ -46,9 +48,8 @@ void paged_task(const PagedSpec& s, const PagedData& data, float* out, int64_t t
   for (int64_t i = 0; i < s.queries; ++i) {
     for (int64_t member = 0; member < group; ++member) {
       state[member * s.queries + i] = OnlineRow();
-      float* to = out + (i * s.heads + member) * s.value_width;
-      for (int64_t f = 0; f < s.value_width; ++f) to[f] = 0;
     }
+    zero_rows(out + i * s.heads * s.value_width, group, s.value_width, s.value_width);
   }
   for (int64_t k0 = 0; k0 < length; k0 += kKeys) {
     const int64_t keys = HWY_MIN(kKeys, length - k0);

@@ -32,7 +32,8 @@ TEST(Rope, ScoresDependOnTheDistanceAlone) {
   const auto turned = [](int32_t position) {
     OpCase c = make({1, 1, 1, 8}, false, false);
     c.inputs[1] = CaseInput::of(Tensor::from_ints({1, 1}, {position}));
-    return run_cpu_kernel(c)[0];
+    std::vector<Tensor> y = run_cpu_kernel(c);
+    return std::move(y[0]);
   };
   const auto score = [&](int32_t i, int32_t j) {
     const Tensor q = turned(i), k = turned(j);

@@ -67,7 +67,8 @@ std::vector<RefTensor> evaluate_candidates(const EvalArgs& args) {
         if (x[id] != kNone) all.push_back({score + log_prob, log_prob, place, id});
       }
     }
-    std::stable_sort(all.begin(), all.end(), [](const Entry& a, const Entry& b) { return a.value > b.value; });
+    std::stable_sort(all.begin(), all.end(),
+                     [](const Entry& a, const Entry& b) { return a.value > b.value; });
     for (int64_t j = 0; j < candidates; ++j) {
       const auto at = static_cast<size_t>(s * candidates + j);
       const bool found = j < static_cast<int64_t>(all.size());
@@ -102,8 +103,11 @@ std::vector<Type> infer_advance(const InferArgs& args) {
   const Dim beam(args.attrs.integer("beam"));
   const Dims rows{values.dim(0) * beam};
   const Dims places{values.dim(0), beam};
-  return {
-      {DType::i32, rows}, {DType::i32, rows}, {values.dtype, rows}, {DType::i32, places}, {DType::i32, places}};
+  return {{DType::i32, rows},
+          {DType::i32, rows},
+          {values.dtype, rows},
+          {DType::i32, places},
+          {DType::i32, places}};
 }
 
 std::vector<RefTensor> evaluate_advance(const EvalArgs& args) {
@@ -221,7 +225,8 @@ void define_beam(OpTable& table) {
 
   OpDef rows;
   rows.name = "beam_rows";
-  rows.summary = "state [M, P], rows, positions, entries [R] -> state, its first R lines as the step needs them";
+  rows.summary =
+      "state [M, P], rows, positions, entries [R] -> state, its first R lines as the step needs them";
   rows.min_inputs = rows.max_inputs = 4;
   rows.differentiable = false;
   rows.in_place = {{0, 0}};

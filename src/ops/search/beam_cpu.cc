@@ -1,11 +1,12 @@
-// beam_candidates: for each row the maximum, the sum of exponentials, and its own C best; then a merge within the
-// sentence. A row's numbers come from 16 partial sums that do not depend on the machine's vectors.
+// beam_candidates: for each row the maximum, the sum of exponentials, and its own C best; then a merge within
+// the sentence. A row's numbers come from 16 partial sums that do not depend on the machine's vectors.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/search/beam_cpu.cc"
 #include "kernel/cpu/simd.h"
+// After simd.h.
 #include "kernel/cpu/math-inl.h"
 #include "kernel/cpu/top_scan-inl.h"
-//
+// The rest.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -18,14 +19,14 @@
 
 #ifndef FLOE_OPS_SEARCH_ROW_STATS_
 #define FLOE_OPS_SEARCH_ROW_STATS_
-namespace floe {
+    namespace floe {
 
-// log-probability of id = (x[id] - most) - log_sum
-struct RowStats {
-  float most = -std::numeric_limits<float>::infinity();
-  float log_sum = 0;
-  bool sound = true;  // no NaN, no +inf
-};
+  // log-probability of id = (x[id] - most) - log_sum
+  struct RowStats {
+    float most = -std::numeric_limits<float>::infinity();
+    float log_sum = 0;
+    bool sound = true;  // no NaN, no +inf
+  };
 
 }  // namespace floe
 #endif
@@ -164,7 +165,9 @@ void run_advance(const KernelRun& run, int64_t beam_in) {
     const auto is_end = [&](int64_t j) {
       return phase > 0 && std::find(ends, ends + ends_width, tokens[first + j]) != ends + ends_width;
     };
-    const auto counts = [&](int64_t j) { return tokens[first + j] >= 0 && !(phase == 1 && j > 0 && is_end(j)); };
+    const auto counts = [&](int64_t j) {
+      return tokens[first + j] >= 0 && !(phase == 1 && j > 0 && is_end(j));
+    };
     // The first candidate that is not among the `beam` best ones: where replacements start.
     int64_t spare = 0;
     for (int64_t taken = 0; spare < width && taken < beam; ++spare) taken += counts(spare);

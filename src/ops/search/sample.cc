@@ -71,8 +71,9 @@ std::vector<RefTensor> evaluate_sample(const EvalArgs& args) {
     const PhiloxCoordinates at{0, static_cast<uint32_t>(args.inputs[kPositions].i[r]),
                                static_cast<uint32_t>(args.inputs[kOrdinals].i[r]),
                                static_cast<uint32_t>(args.inputs[kDraws].i[r])};
-    const double uniform = philox_uniform(philox_bits(static_cast<uint32_t>(args.inputs[kSeeds].i[r]),
-                                                      static_cast<uint32_t>(args.attrs.integer("op_id")), at));
+    const double uniform =
+        philox_uniform(philox_bits(static_cast<uint32_t>(args.inputs[kSeeds].i[r]),
+                                   static_cast<uint32_t>(args.attrs.integer("op_id")), at));
     double goal = 0;
     for (const int64_t id : ids) goal += weight(id);
     goal *= uniform;

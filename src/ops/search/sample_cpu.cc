@@ -24,8 +24,8 @@ struct Drawer {
   }
   bool more_probable(int32_t a, int32_t b) const { return x[a] > x[b] || (x[a] == x[b] && a < b); }
 
-  // Keeps the fewest most probable of ids[0..kept) that reach top_p of their sum. Sorts a growing part, for the
-  // part that is needed is mostly short.
+  // Keeps the fewest most probable of ids[0..kept) that reach top_p of their sum. Sorts a growing part, for
+  // the part that is needed is mostly short.
   int64_t nucleus(int32_t* ids, int64_t kept, double top_p, double total) const {
     const auto order = [this](int32_t a, int32_t b) { return more_probable(a, b); };
     double mass = 0;
@@ -85,9 +85,9 @@ void sample_row(const KernelRun& run, int64_t row, int64_t op_id, int32_t* ids) 
   std::sort(ids, ids + kept);
 
   const PhiloxCoordinates at{0, static_cast<uint32_t>(integer(kPositions)),
-                             static_cast<uint32_t>(integer(kOrdinals)), static_cast<uint32_t>(integer(kDraws))};
-  const uint32_t bits =
-      philox_bits(static_cast<uint32_t>(integer(kSeeds)), static_cast<uint32_t>(op_id), at);
+                             static_cast<uint32_t>(integer(kOrdinals)),
+                             static_cast<uint32_t>(integer(kDraws))};
+  const uint32_t bits = philox_bits(static_cast<uint32_t>(integer(kSeeds)), static_cast<uint32_t>(op_id), at);
   double goal = 0;
   for (int64_t j = 0; j < kept; ++j) goal += drawer.weight(ids[j]);
   goal *= philox_uniform(bits);

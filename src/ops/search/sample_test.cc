@@ -53,7 +53,8 @@ struct Draws {
   }
 };
 
-const std::vector<float> kFive{std::log(0.1f), std::log(0.4f), std::log(0.2f), std::log(0.25f), std::log(0.05f)};
+const std::vector<float> kFive{std::log(0.1f), std::log(0.4f), std::log(0.2f), std::log(0.25f),
+                               std::log(0.05f)};
 
 TEST(Sample, DrawsWithTheModelsProbabilities) {
   constexpr int kRows = 20000;

@@ -2,10 +2,10 @@
 //
 //   logits -> search_penalties -> beam_candidates or sample -> beam_advance
 //
-// and, at the start of the next step, beam_rows carries each row's history and its table of cache entries from
-// the row that it continues. Rows lie sentence by sentence: row = sentence * beam + place. Options are small
-// tensors with a line a sentence, so sentences with different options share a batch. A sentence's results do
-// not depend on the other sentences, bit for bit.
+// and, at the start of the next step, beam_rows carries each row's history and its table of cache entries
+// from the row that it continues. Rows lie sentence by sentence: row = sentence * beam + place. Options are
+// small tensors with a line a sentence, so sentences with different options share a batch. A sentence's
+// results do not depend on the other sentences, bit for bit.
 #pragma once
 #include <cstdint>
 
@@ -13,9 +13,9 @@
 
 namespace floe {
 
-// Repetition penalty as in Keskar et al., "CTRL" (2019): a logit of a token already in the row is divided by the
-// penalty when positive, else multiplied, once however often the token occurs. Everything else sets logits to
-// -inf. A forced token is applied last: it alone stays, whatever else says.
+// Repetition penalty as in Keskar et al., "CTRL" (2019): a logit of a token already in the row is divided by
+// the penalty when positive, else multiplied, once however often the token occurs. Everything else sets
+// logits to -inf. A forced token is applied last: it alone stays, whatever else says.
 struct SearchPenalties {
   Value logits;      // f32 [R, V]
   Value history;     // i32 [R or more, P]: what the row holds so far, without the start token
@@ -38,15 +38,15 @@ struct Candidates {
 };
 
 // The C best continuations of each sentence over its rows; equal ones by place, then id. A row whose score is
-// -inf is not alive: it gives none. A row with a NaN gives none either; where a sentence then has fewer than C,
-// the missing values are NaN instead of -inf, so that the fault shows.
+// -inf is not alive: it gives none. A row with a NaN gives none either; where a sentence then has fewer than
+// C, the missing values are NaN instead of -inf, so that the fault shows.
 Candidates beam_candidates(Builder& b, Value logits /*[B*K, V]*/, Value scores /*f32 [B*K]*/, int64_t beam,
                            int64_t candidates);
 
 // One draw a row, given as candidates with C = 1. The number drawn depends only on (seed, op_id) and on
 // (ordinal, draw, position): not on where the row lies in the batch. Probabilities are softmax(logits /
-// temperature); the top_k most probable are kept (0: all), then the fewest of the most probable whose sum reaches
-// top_p. temperature 0 takes the most probable. log_probs are those of the logits as given.
+// temperature); the top_k most probable are kept (0: all), then the fewest of the most probable whose sum
+// reaches top_p. temperature 0 takes the most probable. log_probs are those of the logits as given.
 struct Sampling {
   Value logits;       // f32 [R, V]
   Value scores;       // f32 [R]
@@ -61,10 +61,11 @@ struct Sampling {
 };
 Candidates sample(Builder& b, const Sampling& args);
 
-// What the next step starts from. Among a sentence's first `beam` candidates those with an end token are ended
-// hypotheses; the best later candidates without one take their places.
+// What the next step starts from. Among a sentence's first `beam` candidates those with an end token are
+// ended hypotheses; the best later candidates without one take their places.
 //   phase 0  inside a forced prefix: no token ends a hypothesis
-//   phase 1  the first step after a prefix: an end token counts only as the best candidate, for the prefix alone
+//   phase 1  the first step after a prefix: an end token counts only as the best candidate, for the prefix
+//   alone
 //            would often outscore every translation (CTranslate2 issue 277)
 //   phase 2  any other
 struct Advance {
@@ -77,8 +78,8 @@ struct Advance {
 Advance beam_advance(Builder& b, const Candidates& candidates, Value ends /*i32 [B, E]*/,
                      Value phase /*i32 [B]*/, int64_t beam_in, int64_t beam);
 
-// A state with a line a row: line r becomes what line rows[r] was, with `entries[r]` at positions[r] (nothing is
-// written where that is outside 0..P-1). Lines from R on stay. In place.
+// A state with a line a row: line r becomes what line rows[r] was, with `entries[r]` at positions[r] (nothing
+// is written where that is outside 0..P-1). Lines from R on stay. In place.
 struct BeamRows {
   Value state;    // i32 [M, P]
   Value current;  // i32 [R, P]: its first R lines

@@ -69,11 +69,13 @@ TEST(SearchPenalties, NeutralOptionsChangeNothing) {
 }
 
 TEST(SearchPenalties, RepetitionDividesPositiveAndMultipliesNegativeLogitsOnce) {
-  EXPECT_THAT((PenaltyCase{.history = {0, 4, 4, 0, 2}, .repetition = 2}.result()), ElementsAre(-4, -1, 0, 1, 1));
+  EXPECT_THAT((PenaltyCase{.history = {0, 4, 4, 0, 2}, .repetition = 2}.result()),
+              ElementsAre(-4, -1, 0, 1, 1));
 }
 
 TEST(SearchPenalties, ForbidsASecondNgram) {
-  EXPECT_THAT((PenaltyCase{.history = {1, 2, 3, 1, 2}, .ngram = 3}.result()), ElementsAre(-2, -1, 0, -kInf, 2));
+  EXPECT_THAT((PenaltyCase{.history = {1, 2, 3, 1, 2}, .ngram = 3}.result()),
+              ElementsAre(-2, -1, 0, -kInf, 2));
   EXPECT_THAT((PenaltyCase{.history = {1, 2, 1, 0, 1}, .ngram = 2}.result()),
               ElementsAre(-kInf, -1, -kInf, 1, 2));
   EXPECT_THAT((PenaltyCase{.history = {1}, .ngram = 1}.result()), ElementsAre(-2, -kInf, 0, 1, 2));
@@ -106,13 +108,14 @@ TEST(SearchPenalties, MatchesTheReferenceOnMixedBatches) {
   for (const int64_t beam : {1, 3}) {
     for (const int64_t sentences : {0, 1, 5}) {
       const int64_t rows = sentences * beam;
-      check_cpu_kernel({"search_penalties",
-                        {CaseInput::normal({rows, 11}), CaseInput::integers({rows + 2, 13}, 0, 11),
-                         CaseInput::integers({rows}, 0, 14), CaseInput::uniform({sentences}, 0.5, 2),
-                         CaseInput::integers({sentences}, 0, 4), CaseInput::integers({sentences}, 0, 14),
-                         CaseInput::integers({sentences, 2}, -1, 11), CaseInput::integers({sentences, 3}, -1, 12),
-                         CaseInput::integers({sentences}, -3, 11)},
-                        {{"beam", beam}}});
+      check_cpu_kernel(
+          {"search_penalties",
+           {CaseInput::normal({rows, 11}), CaseInput::integers({rows + 2, 13}, 0, 11),
+            CaseInput::integers({rows}, 0, 14), CaseInput::uniform({sentences}, 0.5, 2),
+            CaseInput::integers({sentences}, 0, 4), CaseInput::integers({sentences}, 0, 14),
+            CaseInput::integers({sentences, 2}, -1, 11), CaseInput::integers({sentences, 3}, -1, 12),
+            CaseInput::integers({sentences}, -3, 11)},
+           {{"beam", beam}}});
     }
   }
 }
@@ -140,15 +143,14 @@ TEST(BeamCandidates, HandleMoreRowsThanSixteenBits) {
 }
 
 TEST(BeamCandidates, EqualOnesGoByPlaceThenId) {
-  const auto out = run_cpu_kernel(
-      candidates_case(floats({2, 4}, {0, 1, 1, 0, 1, 0, 0, 1}), floats({2}, {-1, -1}), 2, 6));
+  const auto out =
+      run_cpu_kernel(candidates_case(floats({2, 4}, {0, 1, 1, 0, 1, 0, 0, 1}), floats({2}, {-1, -1}), 2, 6));
   EXPECT_THAT(list(out[1]), ElementsAre(1, 2, 0, 3, 0, 3));
   EXPECT_THAT(list(out[2]), ElementsAre(0, 0, 1, 1, 0, 0));
 }
 
 TEST(BeamCandidates, AddTheRowsScore) {
-  const auto out =
-      run_cpu_kernel(candidates_case(floats({2, 2}, {0, 0, 0, 0}), floats({2}, {-3, -1}), 2, 4));
+  const auto out = run_cpu_kernel(candidates_case(floats({2, 2}, {0, 0, 0, 0}), floats({2}, {-3, -1}), 2, 4));
   EXPECT_THAT(list(out[2]), ElementsAre(1, 1, 0, 0));
   EXPECT_NEAR(out[0].at(0), -1 - std::log(2.0), 1e-6);
   EXPECT_NEAR(out[0].at(3), -3 - std::log(2.0), 1e-6);
@@ -156,25 +158,24 @@ TEST(BeamCandidates, AddTheRowsScore) {
 }
 
 TEST(BeamCandidates, ARowWithoutScoreIsNotAlive) {
-  const auto out = run_cpu_kernel(
-      candidates_case(floats({2, 3}, {1, 2, 3, 9, 9, 9}), floats({2}, {0, -kInf}), 2, 4));
+  const auto out =
+      run_cpu_kernel(candidates_case(floats({2, 3}, {1, 2, 3, 9, 9, 9}), floats({2}, {0, -kInf}), 2, 4));
   EXPECT_THAT(list(out[1]), ElementsAre(2, 1, 0, -1));
   EXPECT_THAT(list(out[2]), ElementsAre(0, 0, 0, -1));
   EXPECT_EQ(out[0].at(3), -kInf);
 }
 
 TEST(BeamCandidates, ForbiddenTokensAreNoCandidates) {
-  const auto out =
-      run_cpu_kernel(candidates_case(floats({2, 3}, {-kInf, 5, -kInf, -kInf, -kInf, -kInf}), floats({2}, {0, 0}),
-                                     1, 2));
+  const auto out = run_cpu_kernel(
+      candidates_case(floats({2, 3}, {-kInf, 5, -kInf, -kInf, -kInf, -kInf}), floats({2}, {0, 0}), 1, 2));
   EXPECT_THAT(list(out[1]), ElementsAre(1, -1, -1, -1));
   EXPECT_EQ(out[0].at(0), 0);  // a forced token costs nothing
   EXPECT_EQ(out[0].at(2), -kInf);
 }
 
 TEST(BeamCandidates, NaNIsNeverChosenOverANumberAndShowsWhereNumbersAreMissing) {
-  const auto out = run_cpu_kernel(
-      candidates_case(floats({2, 3}, {1, kNaN, 3, 1, 2, 3}), floats({2}, {0, -9}), 2, 4));
+  const auto out =
+      run_cpu_kernel(candidates_case(floats({2, 3}, {1, kNaN, 3, 1, 2, 3}), floats({2}, {0, -9}), 2, 4));
   EXPECT_THAT(list(out[1]), ElementsAre(2, 1, 0, -1));
   EXPECT_THAT(list(out[2]), ElementsAre(1, 1, 1, -1));
   EXPECT_TRUE(std::isnan(out[0].at(3)));
@@ -192,10 +193,9 @@ TEST(BeamCandidates, ASentencesBitsDoNotDependOnItsNeighbours) {
                                                   floats({kSentences * kBeam}, scores), kBeam, 2 * kBeam));
   for (int64_t s = 0; s < kSentences; ++s) {
     const auto from = logits.begin() + s * kBeam * kVocabulary;
-    const auto one = run_cpu_kernel(
-        candidates_case(floats({kBeam, kVocabulary}, {from, from + kBeam * kVocabulary}),
-                        floats({kBeam}, {scores.begin() + s * kBeam, scores.begin() + (s + 1) * kBeam}), kBeam,
-                        2 * kBeam));
+    const auto one = run_cpu_kernel(candidates_case(
+        floats({kBeam, kVocabulary}, {from, from + kBeam * kVocabulary}),
+        floats({kBeam}, {scores.begin() + s * kBeam, scores.begin() + (s + 1) * kBeam}), kBeam, 2 * kBeam));
     for (size_t k = 0; k < one.size(); ++k) {
       EXPECT_EQ(0, std::memcmp(one[k].data(), all[k].as<float>() + s * 2 * kBeam, one[k].bytes()));
     }
@@ -209,11 +209,11 @@ std::vector<Tensor> advance(std::vector<int32_t> tokens, std::vector<int32_t> pa
   const auto width = static_cast<int64_t>(tokens.size());
   std::vector<float> values;
   for (int64_t j = 0; j < width; ++j) values.push_back(-static_cast<float>(j));
-  const OpCase c{"beam_advance",
-                 {floats({1, width}, values), ints({1, width}, std::move(tokens)),
-                  ints({1, width}, std::move(parents)), ints({1, static_cast<int64_t>(ends.size())}, ends),
-                  ints({1}, {phase})},
-                 {{"beam_in", beam}, {"beam", beam}}};
+  const OpCase c{
+      "beam_advance",
+      {floats({1, width}, values), ints({1, width}, std::move(tokens)), ints({1, width}, std::move(parents)),
+       ints({1, static_cast<int64_t>(ends.size())}, ends), ints({1}, {phase})},
+      {{"beam_in", beam}, {"beam", beam}}};
   check_cpu_kernel(c);
   return run_cpu_kernel(c);
 }
@@ -299,7 +299,10 @@ TEST(BeamRows, WorkInPlace) {
   const std::vector<View> out{view_of(state), view_of(current)};
   ThreadPool pool(1);
   const Attrs none;
-  cpu_kernels().named(DeviceKind::cpu, "beam_rows.i32").bind({none, in, out, 1}).run({in, out, nullptr, &pool});
+  cpu_kernels()
+      .named(DeviceKind::cpu, "beam_rows.i32")
+      .bind({none, in, out, 1})
+      .run({in, out, nullptr, &pool});
   EXPECT_THAT(list(state), ElementsAre(5, 21, 0, 6, 0, 7));
   EXPECT_TRUE(same_bits(state, current));
 }

@@ -1,6 +1,9 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/softmax/softmax_cpu.cc"
+// clang-format off: first, since it compiles this file once for each target
 #include "kernel/cpu/simd.h"
+// clang-format on
+
 #include "kernel/cpu/softmax-inl.h"
 
 HWY_BEFORE_NAMESPACE();

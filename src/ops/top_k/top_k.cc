@@ -46,8 +46,7 @@ void define_top_k(OpTable& table) {
       for (int64_t j = 0; j < k; ++j) {
         const bool found = j < static_cast<int64_t>(order.size());
         const auto at = static_cast<size_t>(row * k + j);
-        values.f[at] =
-            found ? from[order[static_cast<size_t>(j)]] : -std::numeric_limits<double>::infinity();
+        values.f[at] = found ? from[order[static_cast<size_t>(j)]] : -std::numeric_limits<double>::infinity();
         indices.i[at] = found ? order[static_cast<size_t>(j)] : -1;
       }
     }

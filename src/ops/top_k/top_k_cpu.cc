@@ -2,8 +2,9 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/top_k/top_k_cpu.cc"
 #include "kernel/cpu/simd.h"
+// After simd.h.
 #include "kernel/cpu/top_scan-inl.h"
-//
+// The rest.
 #include "device/cpu/thread_pool.h"
 #include "kernel/kernel.h"
 

@@ -27,7 +27,8 @@ std::vector<double> list(const Tensor& t) {
 }
 
 TEST(TopK, MatchesASortOverManySizes) {
-  for (const Shape& shape : std::vector<Shape>{{1, 1}, {3, 7}, {5, 16}, {2, 17}, {2, 3, 97}, {4, 1009}, {0, 5}}) {
+  for (const Shape& shape :
+       std::vector<Shape>{{1, 1}, {3, 7}, {5, 16}, {2, 17}, {2, 3, 97}, {4, 1009}, {0, 5}}) {
     for (const int64_t k : {1, 2, 7, 31}) {
       check_cpu_kernel({"top_k", {CaseInput::normal(shape)}, {{"k", k}}, 0});
     }
@@ -37,7 +38,8 @@ TEST(TopK, MatchesASortOverManySizes) {
 TEST(TopK, MatchesASortWithManyTies) {
   std::vector<float> values;
   for (int i = 0; i < 3 * 131; ++i) values.push_back(static_cast<float>(i * 7 % 5));
-  check_cpu_kernel({"top_k", {CaseInput::of(Tensor::from_floats({3, 131}, values))}, {{"k", int64_t{40}}}, 0});
+  check_cpu_kernel(
+      {"top_k", {CaseInput::of(Tensor::from_floats({3, 131}, values))}, {{"k", int64_t{40}}}, 0});
 }
 
 TEST(TopK, TakesTheLowerIndexOfEqualValues) {

@@ -1,0 +1,58 @@
+#include "ops/sum_squares/sum_squares.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "ops/all.h"
+#include "testing/op_case.h"
+
+namespace floe {
+namespace {
+
+OpCase case_of(Shape shape) { return {.op = "sum_squares", .inputs = {CaseInput::normal(std::move(shape))}}; }
+
+TEST(SumSquares, AddsAllSquares) {
+  for (const Shape& shape :
+       {Shape{}, Shape{1}, Shape{0, 3}, Shape{17}, Shape{3, 5, 7}, Shape{4097}, Shape{300, 400}}) {
+    check_cpu_kernel(case_of(shape));
+  }
+}
+
+TEST(SumSquares, CarriesNanAndInfinity) {
+  for (const double bad :
+       {std::numeric_limits<double>::quiet_NaN(), -std::numeric_limits<double>::infinity()}) {
+    for (const int64_t at : {0, 16, 4999}) {
+      Tensor x(DType::f32, {5000});
+      x.set(at, bad);
+      OpCase c = case_of({5000});
+      c.inputs = {CaseInput::of(std::move(x))};
+      check_cpu_kernel(c);
+    }
+  }
+}
+
+TEST(SumSquares, DoesNotDependOnThreads) {
+  OpCase c = case_of({100003});
+  c.threads = 1;
+  const double one = run_cpu_kernel(c)[0].at(0);
+  c.threads = 6;
+  EXPECT_EQ(run_cpu_kernel(c)[0].at(0), one);
+}
+
+TEST(SumSquares, HasAGradient) { check_gradient(case_of({3, 4})); }
+
+TEST(SumSquares, RefusesIntegers) {
+  Graph graph(all_ops(), "g");
+  Builder b(graph);
+  const Value x = b.input("x", {DType::i32, {2}});
+  try {
+    sum_squares(b, x);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "[sum_squares] input 0 must be floating, got i32[2]");
+  }
+}
+
+}  // namespace
+}  // namespace floe

@@ -1,0 +1,289 @@
+#include "translate/engine.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "compile/compile.h"
+#include "nn/transformer.h"
+#include "runtime/state.h"
+#include "translate/search_graph.h"
+
+namespace floe {
+namespace {
+
+constexpr int64_t kCrossBlock = 16;  // source positions that a table entry names
+
+void check_ids(const std::vector<int32_t>& ids, int64_t vocabulary, const char* side, size_t row) {
+  for (const int32_t id : ids) {
+    if (id < 0 || id >= vocabulary) {
+      fail_user("row {}: {} id {} is outside 0..{}", row, side, id, vocabulary - 1);
+    }
+  }
+}
+
+void at_least_one(const char* name, int64_t value) {
+  if (value < 1) fail_user("{} must be at least 1, got {}", name, value);
+}
+
+// One hypothesis a search, found by one row.
+SearchOptions greedy(SearchOptions search) {
+  search.beam = 1;
+  search.n_best = 1;
+  search.patience = 1;
+  return search;
+}
+
+}  // namespace
+
+DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const KernelTable& kernels,
+                           ThreadPool& pool, EngineOptions options)
+    : config_(config), state_(state), kernels_(kernels), pool_(pool), options_(std::move(options)) {
+  config_.validate();
+  at_least_one("max_rows", options_.max_rows);
+  at_least_one("cache_positions", options_.cache_positions);
+  at_least_one("source_positions", options_.source_positions);
+  if (options_.max_target < 0) fail_user("max_target must be at least 0, got {}", options_.max_target);
+  max_target_ =
+      options_.max_target == 0 ? config_.max_positions : std::min(options_.max_target, config_.max_positions);
+  if (!options_.compile) {
+    options_.compile = [this](const std::vector<Graph>& graphs) { return compile(graphs, kernels_); };
+  }
+  cache_ = {.self_block = 1, .cross_block = kCrossBlock};
+  room_ = {
+      .rows = options_.max_rows,
+      .positions = options_.cache_positions,
+      .cross_blocks = config_.has_encoder() ? (options_.source_positions + kCrossBlock - 1) / kCrossBlock : 0,
+      .cross_block = kCrossBlock,
+      .cached = options_.cached};
+
+  SymbolTable symbols;
+  const Binding blocks{{"self_blocks", room_.positions}, {"cross_blocks", room_.cross_blocks}};
+  for (const CacheSpec& spec : cache_table(config_, cache_, &symbols)) {
+    Shape shape;
+    for (const Dim& dim : spec.type.dims) shape.push_back(dim.evaluate(blocks));
+    state_.set(spec.name, Tensor(spec.type.dtype, shape));
+    cache_names_.push_back(spec.name);
+  }
+  for (const char* name : {kHistoryState, kTableState}) {
+    state_.set(name, Tensor(DType::i32, {room_.rows, max_target_}));
+    cache_names_.emplace_back(name);
+  }
+  if (config_.has_encoder()) encoder_ = session_of({encode_graph(config_, cache_)});
+}
+
+DecodeEngine::~DecodeEngine() {
+  for (const std::string& name : cache_names_) state_.erase(name);
+}
+
+size_t DecodeEngine::cache_bytes() const {
+  size_t bytes = 0;
+  for (const std::string& name : cache_names_) bytes += state_.get(name).bytes();
+  return bytes;
+}
+
+void DecodeEngine::trim() {
+  if (encoder_) encoder_->trim();
+  for (const auto& [key, session] : steppers_) session->trim();
+  for (const auto& [key, session] : aligners_) session->trim();
+}
+
+std::shared_ptr<Session> DecodeEngine::session_of(const std::vector<Graph>& graphs) {
+  return std::make_shared<Session>(options_.compile(graphs), kernels_, pool_, state_);
+}
+
+Session& DecodeEngine::stepper(int64_t beam, bool sampling) {
+  std::shared_ptr<Session>& session = steppers_[{beam, sampling}];
+  if (session) return *session;
+  SearchGraphOptions next{.name = "next",
+                          .beam_in = beam,
+                          .beam = beam,
+                          .sampling = sampling,
+                          .cached = options_.cached,
+                          .cache = cache_};
+  std::vector<Graph> graphs;
+  graphs.push_back(search_graph(config_, next));
+  if (beam > 1) {
+    SearchGraphOptions first = next;
+    first.name = "first";
+    first.beam_in = 1;
+    graphs.push_back(search_graph(config_, first));
+  }
+  session = session_of(graphs);
+  return *session;
+}
+
+void DecodeEngine::check_rows(std::span<const SequenceRow> rows) const {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto length = static_cast<int64_t>(rows[i].source.size());
+    check_ids(rows[i].prefix, config_.target_vocabulary, "prefix", i);
+    if (!config_.has_encoder()) {
+      if (length > 0) fail_user("row {}: the model has no encoder, so there must be no source", i);
+      continue;
+    }
+    if (length == 0) fail_user("row {}: the source is empty", i);
+    if (length > config_.max_positions) {
+      fail_user("row {}: the source has {} ids, the model takes {}", i, length, config_.max_positions);
+    }
+    check_ids(rows[i].source, config_.source_vocabulary, "source", i);
+  }
+}
+
+LengthLimits DecodeEngine::limits_of(const SequenceRow& row, const SearchOptions& search) const {
+  if (config_.has_encoder()) return limits_for(search, static_cast<int64_t>(row.source.size()), max_target_);
+  SearchOptions absolute = search;
+  absolute.max_length_ratio = 0;
+  return limits_for(absolute, 0, max_target_);
+}
+
+std::vector<SearchJob> DecodeEngine::jobs_for(std::span<const SequenceRow> rows,
+                                              const SearchOptions& search) const {
+  std::vector<SearchJob> jobs;
+  for (const SequenceRow& row : rows) {
+    jobs.push_back({.source = row.source,
+                    .prefix = row.prefix,
+                    .limits = limits_of(row, search),
+                    .ordinal = static_cast<int32_t>(row.ordinal)});
+  }
+  return jobs;
+}
+
+void DecodeEngine::search(std::span<SearchJob> jobs, const SearchOptions& options) {
+  Session& steps = stepper(options.beam, options.sampling);
+  BatchSearch(config_, options, room_, {encoder_.get(), &steps}).run(jobs);
+}
+
+DecodeEngine::Results DecodeEngine::decode(std::span<const SequenceRow> rows, const SearchOptions& search,
+                                           const AttentionRequest& attention) {
+  search.validate(config_.target_vocabulary);
+  check_rows(rows);
+  Results results = search.sampling       ? samples(rows, search)
+                    : search.alternatives ? alternatives(rows, search)
+                                          : best(rows, search);
+  if (attention.wanted) attend(rows, attention, &results);
+  return results;
+}
+
+DecodeEngine::Results DecodeEngine::best(std::span<const SequenceRow> rows, const SearchOptions& options) {
+  std::vector<SearchJob> jobs = jobs_for(rows, options);
+  search(jobs, options);
+  Results results;
+  for (SearchJob& job : jobs) results.push_back(std::move(job.hypotheses));
+  return results;
+}
+
+DecodeEngine::Results DecodeEngine::samples(std::span<const SequenceRow> rows, const SearchOptions& options) {
+  std::vector<SearchJob> jobs;
+  for (const SearchJob& one : jobs_for(rows, options)) {
+    for (int64_t draw = 0; draw < options.n_best; ++draw) {
+      jobs.push_back(one);
+      jobs.back().draw = static_cast<int32_t>(draw);
+    }
+  }
+  search(jobs, greedy(options));
+  Results results;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    NBest list;
+    for (int64_t draw = 0; draw < options.n_best; ++draw) {
+      for (Hypothesis& h :
+           jobs[i * static_cast<size_t>(options.n_best) + static_cast<size_t>(draw)].hypotheses) {
+        list.add(std::move(h));
+      }
+    }
+    results.push_back(list.take(options.n_best));
+  }
+  return results;
+}
+
+// First the n_best tokens after the prefix, no end among them; then a search from each.
+DecodeEngine::Results DecodeEngine::alternatives(std::span<const SequenceRow> rows,
+                                                 const SearchOptions& options) {
+  SearchOptions expand = options;
+  expand.beam = options.n_best;
+  expand.patience = 1;
+  expand.loop_ngram = 0;
+  std::vector<SearchJob> first = jobs_for(rows, options);
+  for (SearchJob& job : first) {
+    const auto next = static_cast<int64_t>(job.prefix.size()) + 1;
+    job.limits.max = std::min(job.limits.max, next);
+    job.limits.min = job.limits.max;
+  }
+  search(first, expand);
+
+  SearchOptions follow = options;
+  follow.n_best = 1;
+  const std::vector<SearchJob> whole = jobs_for(rows, options);
+  std::vector<SearchJob> jobs;
+  std::vector<size_t> row_of;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    for (const Hypothesis& h : first[i].hypotheses) {
+      // exp in double of an f32 log-probability: a probability of 0 stays below any minimum above 0
+      if (std::exp(h.log_prob) < options.min_alternative_probability) continue;
+      jobs.push_back(whole[i]);
+      jobs.back().prefix = h.tokens;
+      jobs.back().start_score = static_cast<float>(h.log_prob);
+      row_of.push_back(i);
+    }
+  }
+  search(jobs, follow);
+
+  Results results(rows.size());
+  for (size_t k = 0; k < jobs.size(); ++k) {
+    Hypothesis& h = jobs[k].hypotheses.front();
+    const size_t at = rows[row_of[k]].prefix.size();
+    if (at < jobs[k].prefix.size()) h.token_log_probs[at] = jobs[k].start_score;
+    results[row_of[k]].push_back(std::move(h));
+  }
+  return results;
+}
+
+Session& DecodeEngine::aligner(const AttentionRequest& request) {
+  const int64_t layer = request.layer < 0 ? request.layer + config_.decoder_layers : request.layer;
+  std::shared_ptr<Session>& session = aligners_[{layer, request.heads}];
+  if (!session) {
+    session = session_of({scoring_graph(config_, {.alignment = AlignmentOptions{layer, request.heads}})});
+  }
+  return *session;
+}
+
+// Attention comes from one more pass over the finished hypotheses, so that a search does not pay for the
+// paths that it drops.
+void DecodeEngine::attend(std::span<const SequenceRow> rows, const AttentionRequest& request,
+                          Results* results) {
+  Session& session = aligner(request);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    std::vector<Hypothesis>& list = (*results)[i];
+    const auto sources = static_cast<int64_t>(rows[i].source.size());
+    int64_t longest = 0;
+    for (const Hypothesis& h : list) longest = std::max(longest, static_cast<int64_t>(h.tokens.size()));
+    if (longest == 0) continue;
+    const auto n = static_cast<int64_t>(list.size());
+    Tensor source(DType::i32, {n, sources}), lengths(DType::i32, {n}), in(DType::i32, {n, longest}),
+        out(DType::i32, {n, longest});
+    std::fill_n(in.as<int32_t>(), n * longest, config_.pad_id);
+    std::fill_n(out.as<int32_t>(), n * longest, config_.pad_id);
+    for (int64_t k = 0; k < n; ++k) {
+      const std::vector<int32_t>& tokens = list[static_cast<size_t>(k)].tokens;
+      std::copy(rows[i].source.begin(), rows[i].source.end(), source.as<int32_t>() + k * sources);
+      lengths.as<int32_t>()[k] = static_cast<int32_t>(sources);
+      if (tokens.empty()) continue;
+      in.as<int32_t>()[k * longest] = config_.start_id;
+      std::copy(tokens.begin(), tokens.end() - 1, in.as<int32_t>() + k * longest + 1);
+      std::copy(tokens.begin(), tokens.end(), out.as<int32_t>() + k * longest);
+    }
+    session.run("scoring", std::vector<Feed>{{"source", view_of(source)},
+                                             {"source_lengths", view_of(lengths)},
+                                             {"target_in", view_of(in)},
+                                             {"target_out", view_of(out)}});
+    const View weights = session.output("alignment");  // [n, longest, sources]
+    for (int64_t k = 0; k < n; ++k) {
+      Hypothesis& h = list[static_cast<size_t>(k)];
+      for (size_t t = 0; t < h.tokens.size(); ++t) {
+        const float* row = weights.as<const float>() + (k * longest + static_cast<int64_t>(t)) * sources;
+        h.attention.emplace_back(row, row + sources);
+      }
+    }
+  }
+}
+
+}  // namespace floe

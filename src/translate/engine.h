@@ -1,0 +1,82 @@
+// The decoder of real models: sentences of source ids in, hypotheses out, through compiled graphs and
+// preallocated caches. What a sentence gets does not depend on the other sentences of a call, nor on how a
+// call is cut into batches: the same bits.
+#pragma once
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernel/kernel.h"
+#include "nn/config.h"
+#include "nn/kv_cache.h"
+#include "runtime/program.h"
+#include "runtime/session.h"
+#include "translate/batch_search.h"
+#include "translate/sequence_decoder.h"
+
+namespace floe {
+
+struct EngineOptions {
+  int64_t max_rows = 256;           // of a step: sentences times beam
+  int64_t cache_positions = 16384;  // of the self cache, over all rows: bounds its memory
+  int64_t source_positions = 8192;  // of the cross cache, over all sentences
+  int64_t max_target = 0;           // longest target; 0: what the model's positions allow
+  bool cached = true;               // false: every step reads the whole prefix anew; for comparison
+  // Graphs to a program: compile() with the engine's kernels where none is given.
+  std::function<std::shared_ptr<const Program>(const std::vector<Graph>&)> compile;
+};
+
+class DecodeEngine : public SequenceDecoder {
+ public:
+  // `state` holds the model's weights (nn/weights.h) and gets the caches; kernels, pool and state must
+  // outlive the engine. One call at a time.
+  DecodeEngine(const ModelConfig& config, State& state, const KernelTable& kernels, ThreadPool& pool,
+               EngineOptions options = {});
+  ~DecodeEngine() override;
+
+  // Throws Error{user}: an option out of range; a row that is empty, longer than the model takes, or holds an
+  // id that is not in the vocabulary (naming row and id); a row that does not fit even alone. Samples are
+  // n_best draws a row, equal ones given once.
+  std::vector<std::vector<Hypothesis>> decode(std::span<const SequenceRow> rows, const SearchOptions& search,
+                                              const AttentionRequest& attention) override;
+
+  const ModelConfig& config() const { return config_; }
+  int64_t max_target() const { return max_target_; }
+  size_t cache_bytes() const;
+  // Gives back what can be made again: arenas and bindings. Caches and weights stay.
+  void trim();
+
+ private:
+  using Results = std::vector<std::vector<Hypothesis>>;
+  void check_rows(std::span<const SequenceRow> rows) const;
+  LengthLimits limits_of(const SequenceRow& row, const SearchOptions& search) const;
+  std::vector<SearchJob> jobs_for(std::span<const SequenceRow> rows, const SearchOptions& search) const;
+  void search(std::span<SearchJob> jobs, const SearchOptions& options);
+  Results best(std::span<const SequenceRow> rows, const SearchOptions& search);
+  Results samples(std::span<const SequenceRow> rows, const SearchOptions& search);
+  Results alternatives(std::span<const SequenceRow> rows, const SearchOptions& search);
+  void attend(std::span<const SequenceRow> rows, const AttentionRequest& request, Results* results);
+
+  std::shared_ptr<Session> session_of(const std::vector<Graph>& graphs);
+  Session& stepper(int64_t beam, bool sampling);
+  Session& aligner(const AttentionRequest& request);
+
+  ModelConfig config_;
+  State& state_;
+  const KernelTable& kernels_;
+  ThreadPool& pool_;
+  EngineOptions options_;
+  CacheOptions cache_;
+  SearchRoom room_;
+  int64_t max_target_;
+  std::vector<std::string> cache_names_;
+  std::shared_ptr<Session> encoder_;
+  std::map<std::pair<int64_t, bool>, std::shared_ptr<Session>> steppers_;  // by (beam, sampling)
+  std::map<std::pair<int64_t, std::vector<int64_t>>, std::shared_ptr<Session>>
+      aligners_;  // by (layer, heads)
+};
+
+}  // namespace floe

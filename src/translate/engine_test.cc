@@ -1,0 +1,450 @@
+#include "translate/engine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "base/error.h"
+#include "compile/compile.h"
+#include "device/cpu/thread_pool.h"
+#include "nn/transformer.h"
+#include "nn/weights.h"
+#include "runtime/state.h"
+#include "testing/op_case.h"
+
+namespace floe {
+namespace {
+
+using testing::HasSubstr;
+using Tokens = std::vector<int32_t>;
+
+constexpr int32_t kEnd = 2;
+
+ModelConfig small_model(int64_t vocabulary = 13) {
+  ModelConfig c;
+  c.d_model = 16;
+  c.encoder_layers = 1;
+  c.decoder_layers = 2;
+  c.heads = 4;
+  c.kv_heads = 2;
+  c.d_ff = 24;
+  c.source_vocabulary = 17;
+  c.target_vocabulary = vocabulary;
+  c.norm_placement = NormPlacement::pre;
+  c.max_positions = 48;
+  c.tied = Tied::none;
+  c.output_bias = true;
+  c.residual_dropout = 0;
+  return c;
+}
+
+// Weights spread more than a fresh model's, so that it has opinions.
+void set_weights(const ModelConfig& config, State& state) {
+  Weights weights = initial_weights(config, 5);
+  add_made_weights(config, &weights);
+  std::mt19937 random(11);
+  std::normal_distribution<float> normal;
+  for (const WeightSpec& spec : weight_table(config)) {
+    Tensor& weight = weights.at(spec.name);
+    if (spec.trainable) {
+      for (int64_t i = 0; i < weight.size(); ++i) weight.as<float>()[i] += 0.25f * normal(random);
+    }
+    state.set(spec.name, std::move(weight));
+  }
+}
+
+struct Fixture {
+  ModelConfig config;
+  State state;
+  ThreadPool pool;
+  DecodeEngine engine;
+  explicit Fixture(EngineOptions options = {}, ModelConfig c = small_model(), int threads = 2)
+      : config(std::move(c)), state(), pool(threads), engine(weighted(), state, cpu_kernels(), pool, options) {}
+
+  std::vector<std::vector<Hypothesis>> decode(const std::vector<SequenceRow>& rows, const SearchOptions& search,
+                                              const AttentionRequest& attention = {}) {
+    return engine.decode(rows, search, attention);
+  }
+
+ private:
+  const ModelConfig& weighted() {
+    set_weights(config, state);
+    return config;
+  }
+};
+
+std::vector<SequenceRow> sentences(size_t n) {
+  std::mt19937 random(3);
+  std::vector<SequenceRow> rows(n);
+  for (size_t i = 0; i < n; ++i) {
+    rows[i].source.resize(1 + (i * 7) % 20);
+    for (int32_t& id : rows[i].source) id = static_cast<int32_t>(3 + random() % 14);
+    rows[i].ordinal = i;
+  }
+  return rows;
+}
+
+SearchOptions with_beam(int64_t beam, int64_t n_best = 1) {
+  SearchOptions options;
+  options.beam = beam;
+  options.n_best = n_best;
+  options.ends = {kEnd};
+  options.max_length = 20;
+  return options;
+}
+
+void expect_same(const std::vector<Hypothesis>& a, const std::vector<Hypothesis>& b, const std::string& what) {
+  ASSERT_EQ(a.size(), b.size()) << what;
+  for (size_t i = 0; i < a.size(); ++i) {
+    EXPECT_EQ(a[i].tokens, b[i].tokens) << what;
+    EXPECT_EQ(a[i].log_prob, b[i].log_prob) << what;  // the same bits
+    EXPECT_EQ(a[i].token_log_probs, b[i].token_log_probs) << what;
+    EXPECT_EQ(a[i].ended, b[i].ended) << what;
+  }
+}
+
+// log_probs of every token of each target, by the scoring graph: [targets][T][V].
+std::vector<std::vector<double>> score_all(Fixture& f, const Tokens& source, const std::vector<Tokens>& targets) {
+  Session session(compile({scoring_graph(f.config, {.all_log_probs = true})}, cpu_kernels()), cpu_kernels(), f.pool,
+                  f.state);
+  const auto n = static_cast<int64_t>(targets.size());
+  int64_t longest = 0;
+  for (const Tokens& t : targets) longest = std::max(longest, static_cast<int64_t>(t.size()));
+  const auto width = static_cast<int64_t>(source.size());
+  Tensor src(DType::i32, {n, width}), lengths(DType::i32, {n}), in(DType::i32, {n, longest + 1}),
+      out(DType::i32, {n, longest + 1});
+  for (int64_t k = 0; k < n; ++k) {
+    std::copy(source.begin(), source.end(), src.as<int32_t>() + k * width);
+    lengths.as<int32_t>()[k] = static_cast<int32_t>(width);
+    in.as<int32_t>()[k * (longest + 1)] = f.config.start_id;
+    const Tokens& t = targets[static_cast<size_t>(k)];
+    std::copy(t.begin(), t.end(), in.as<int32_t>() + k * (longest + 1) + 1);
+  }
+  session.run("scoring", std::vector<Feed>{{"source", view_of(src)},
+                                           {"source_lengths", view_of(lengths)},
+                                           {"target_in", view_of(in)},
+                                           {"target_out", view_of(out)}});
+  const View all = session.output("log_probs");
+  std::vector<std::vector<double>> result;
+  const int64_t each = all.dim(1) * all.dim(2);
+  for (int64_t k = 0; k < n; ++k) result.emplace_back(all.as<float>() + k * each, all.as<float>() + (k + 1) * each);
+  return result;
+}
+
+TEST(DecodeEngine, AFullBeamFindsTheBestOfAllSequences) {
+  Fixture f({}, small_model(6));
+  constexpr int64_t kLength = 3;
+  constexpr size_t kVocabulary = 6;
+  SearchOptions options = with_beam(40, 10);
+  options.max_length = kLength;
+  options.patience = 5;  // nothing stops it before the limit
+  for (const SequenceRow& row : sentences(4)) {
+    std::vector<Tokens> prefixes{{}};
+    for (size_t i = 0; i < prefixes.size(); ++i) {
+      for (int32_t id = 0; id < 6 && prefixes[i].size() < kLength - 1; ++id) {
+        if (id == kEnd) continue;
+        Tokens longer = prefixes[i];
+        longer.push_back(id);
+        prefixes.push_back(longer);
+      }
+    }
+    const auto log_probs = score_all(f, row.source, prefixes);
+    std::vector<std::pair<double, Tokens>> all;
+    for (size_t i = 0; i < prefixes.size(); ++i) {
+      // An end at the very start is forbidden, and the rest of that step shares its probability.
+      double sum = 0;
+      const auto at = [&](size_t t, size_t id) {
+        double freed = 0;
+        if (t == 0) freed = std::log1p(-std::exp(log_probs[i][kEnd]));
+        return log_probs[i][t * kVocabulary + id] - freed;
+      };
+      const size_t n = prefixes[i].size();
+      for (size_t t = 0; t < n; ++t) sum += at(t, static_cast<size_t>(prefixes[i][t]));
+      if (n > 0) all.emplace_back((sum + at(n, kEnd)) / static_cast<double>(n + 1), prefixes[i]);
+      if (n + 1 < kLength) continue;
+      for (int32_t id = 0; id < 6; ++id) {
+        if (id == kEnd) continue;
+        Tokens whole = prefixes[i];
+        whole.push_back(id);
+        all.emplace_back((sum + at(n, static_cast<size_t>(id))) / kLength, whole);
+      }
+    }
+    std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+    const auto got = f.decode({row}, options)[0];
+    ASSERT_EQ(got.size(), 10u);
+    for (size_t i = 0; i < got.size(); ++i) {
+      EXPECT_EQ(got[i].tokens, all[i].second) << i;
+      EXPECT_NEAR(got[i].score, all[i].first, 1e-4) << i;
+    }
+  }
+}
+
+TEST(DecodeEngine, ASentencesBitsDoNotDependOnItsBatch) {
+  for (const int64_t beam : {1, 3}) {
+    const SearchOptions options = with_beam(beam, beam);
+    const std::vector<SequenceRow> rows = sentences(8);
+    Fixture f;
+    const auto together = f.decode(rows, options);
+    size_t shortest = 99, longest = 0;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      expect_same(f.decode({rows[i]}, options)[0], together[i], fmt::format("beam {}, row {} alone", beam, i));
+      shortest = std::min(shortest, together[i][0].tokens.size());
+      longest = std::max(longest, together[i][0].tokens.size());
+    }
+    EXPECT_LT(shortest, longest) << "no sentence left before another: the model is too plain for this test";
+    const auto three = f.decode({rows[5], rows[0], rows[7]}, options);
+    expect_same(three[0], together[5], "among three");
+    expect_same(three[1], together[0], "among three");
+    expect_same(three[2], together[7], "among three");
+    std::vector<SequenceRow> backwards(rows.rbegin(), rows.rend());
+    const auto reversed = f.decode(backwards, options);
+    for (size_t i = 0; i < rows.size(); ++i) expect_same(reversed[i], together[rows.size() - 1 - i], "backwards");
+  }
+}
+
+TEST(DecodeEngine, NeitherRoomNorThreadsChangeTheResult) {
+  const SearchOptions options = with_beam(3, 2);
+  const std::vector<SequenceRow> rows = sentences(11);
+  const auto want = Fixture().decode(rows, options);
+  // Two or three sentences at a time: others enter while some are half way.
+  Fixture few({.max_rows = 9, .cache_positions = 190, .source_positions = 100}, small_model(), 1);
+  const auto got = few.decode(rows, options);
+  for (size_t i = 0; i < rows.size(); ++i) expect_same(got[i], want[i], fmt::format("row {}", i));
+  few.engine.trim();
+  expect_same(few.decode({rows[4]}, options)[0], want[4], "after trim");
+}
+
+TEST(DecodeEngine, TheCacheChangesNothing) {
+  Fixture cached, uncached({.cached = false});
+  for (const int64_t beam : {1, 4}) {
+    const SearchOptions options = with_beam(beam, beam);
+    const std::vector<SequenceRow> rows = sentences(5);
+    const auto a = cached.decode(rows, options), b = uncached.decode(rows, options);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      ASSERT_EQ(a[i].size(), b[i].size());
+      for (size_t k = 0; k < a[i].size(); ++k) {
+        EXPECT_EQ(a[i][k].tokens, b[i][k].tokens) << "row " << i << ", hypothesis " << k;
+        EXPECT_NEAR(a[i][k].log_prob, b[i][k].log_prob, 1e-4);
+      }
+    }
+  }
+}
+
+TEST(DecodeEngine, LogProbsAreTheScoringGraphs) {
+  Fixture f;
+  SearchOptions options = with_beam(4, 4);
+  options.min_length = 0;  // else the first step leaves the end token out of the sum
+  const std::vector<SequenceRow> rows = sentences(3);
+  const auto results = f.decode(rows, options);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    for (const Hypothesis& h : results[i]) {
+      const auto all = score_all(f, rows[i].source, {h.tokens})[0];
+      Tokens out = h.tokens;
+      if (h.ended) out.push_back(kEnd);
+      ASSERT_EQ(h.token_log_probs.size(), out.size());
+      double sum = 0;
+      for (size_t t = 0; t < out.size(); ++t) {
+        EXPECT_NEAR(h.token_log_probs[t], all[t * 13 + static_cast<size_t>(out[t])], 1e-4);
+        sum += all[t * 13 + static_cast<size_t>(out[t])];
+      }
+      EXPECT_NEAR(h.log_prob, sum, 1e-4 * static_cast<double>(out.size()));
+    }
+  }
+}
+
+TEST(DecodeEngine, SamplesDependOnSeedAndSentenceAlone) {
+  SearchOptions options = with_beam(4, 6);
+  options.sampling = true;
+  options.sample.temperature = 1.2;
+  options.sample.seed = 99;
+  const std::vector<SequenceRow> rows = sentences(7);
+  Fixture f;
+  const auto want = f.decode(rows, options);
+  const std::vector<SequenceRow> backwards(rows.rbegin(), rows.rend());
+  const auto reversed = f.decode(backwards, options);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    expect_same(f.decode({rows[i]}, options)[0], want[i], "alone");
+    expect_same(reversed[rows.size() - 1 - i], want[i], "backwards");
+    EXPECT_GT(want[i].size(), 1u) << "six draws were one and the same";
+  }
+  options.sample.seed = 100;
+  EXPECT_NE(f.decode(rows, options)[6][0].tokens, want[6][0].tokens);
+}
+
+TEST(DecodeEngine, SamplingAtTemperatureZeroIsGreedy) {
+  SearchOptions options = with_beam(1);
+  const std::vector<SequenceRow> rows = sentences(4);
+  Fixture f;
+  const auto greedy = f.decode(rows, options);
+  options.sampling = true;
+  options.n_best = 3;
+  options.sample.temperature = 0;
+  const auto sampled = f.decode(rows, options);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    ASSERT_EQ(sampled[i].size(), 1u);  // three equal draws
+    EXPECT_EQ(sampled[i][0].tokens, greedy[i][0].tokens);
+  }
+}
+
+TEST(DecodeEngine, APrefixOfOneSentenceLeavesTheOthersAlone) {
+  Fixture f;
+  const SearchOptions options = with_beam(3, 3);
+  std::vector<SequenceRow> rows = sentences(4);
+  const auto want = f.decode(rows, options);
+  rows[1].prefix = {7, 5, 9};
+  rows[3].prefix = {4};
+  const auto got = f.decode(rows, options);
+  expect_same(got[0], want[0], "row 0");
+  expect_same(got[2], want[2], "row 2");
+  for (const Hypothesis& h : got[1]) {
+    EXPECT_EQ(Tokens(h.tokens.begin(), h.tokens.begin() + 3), rows[1].prefix);
+  }
+  for (const Hypothesis& h : got[3]) EXPECT_EQ(h.tokens[0], 4);
+  // What is forced along the way is found again when it is given.
+  rows[0].prefix = Tokens(want[0][0].tokens.begin(), want[0][0].tokens.begin() + 1);
+  EXPECT_EQ(f.decode({rows[0]}, with_beam(1))[0][0].tokens[0], want[0][0].tokens[0]);
+}
+
+TEST(DecodeEngine, LengthsAndPenaltiesHold) {
+  Fixture f;
+  const std::vector<SequenceRow> rows = sentences(5);
+  for (const int64_t beam : {1, 4}) {
+    SearchOptions options = with_beam(beam);
+    options.min_length = 8;
+    for (const auto& list : f.decode(rows, options)) EXPECT_GE(list[0].tokens.size(), 8u);
+    options.no_repeat_ngram = 1;
+    options.suppressed = {5, 6};
+    for (const auto& list : f.decode(rows, options)) {
+      Tokens tokens = list[0].tokens;
+      std::sort(tokens.begin(), tokens.end());
+      EXPECT_EQ(std::adjacent_find(tokens.begin(), tokens.end()), tokens.end());
+      for (const int32_t id : options.suppressed) EXPECT_EQ(std::count(tokens.begin(), tokens.end(), id), 0);
+    }
+    options = with_beam(beam);
+    options.max_length = 2;
+    options.suppressed = {kEnd};
+    for (const auto& list : f.decode(rows, options)) EXPECT_EQ(list[0].tokens.size(), 2u);
+  }
+}
+
+TEST(DecodeEngine, AlternativesDifferAtTheirPosition) {
+  Fixture f;
+  SearchOptions options = with_beam(2, 5);
+  options.alternatives = true;
+  std::vector<SequenceRow> rows = sentences(3);
+  rows[0].prefix = {7, 4};
+  const auto got = f.decode(rows, options);
+  const auto alone = f.decode({rows[0]}, options);
+  expect_same(alone[0], got[0], "alone");
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const size_t at = rows[i].prefix.size();
+    ASSERT_EQ(got[i].size(), 5u);
+    for (size_t k = 0; k < 5; ++k) {
+      EXPECT_EQ(Tokens(got[i][k].tokens.begin(), got[i][k].tokens.begin() + static_cast<int64_t>(at)), rows[i].prefix);
+      EXPECT_NE(got[i][k].tokens[at], kEnd);
+      double sum = 0;
+      for (const float each : got[i][k].token_log_probs) sum += each;
+      EXPECT_NEAR(sum, got[i][k].log_prob, 1e-4);
+      for (size_t other = 0; other < k; ++other) EXPECT_NE(got[i][k].tokens[at], got[i][other].tokens[at]);
+      if (k > 0) {
+        EXPECT_LE(got[i][k].token_log_probs[at], got[i][k - 1].token_log_probs[at]);
+      }
+    }
+  }
+  options.min_alternative_probability = std::exp(got[0][2].token_log_probs[2]) * 0.999;
+  EXPECT_EQ(f.decode({rows[0]}, options)[0].size(), 3u);
+}
+
+TEST(DecodeEngine, AttentionHasARowATokenAndAColumnASourceId) {
+  Fixture f;
+  const std::vector<SequenceRow> rows = sentences(3);
+  const auto plain = f.decode(rows, with_beam(2, 2));
+  for (const int64_t layer : {-1, 0}) {
+    const auto got = f.decode(rows, with_beam(2, 2), {.wanted = true, .layer = layer, .heads = {1, 3}});
+    for (size_t i = 0; i < rows.size(); ++i) {
+      expect_same(got[i], plain[i], "with attention");
+      for (const Hypothesis& h : got[i]) {
+        ASSERT_EQ(h.attention.size(), h.tokens.size());
+        for (const std::vector<float>& row : h.attention) {
+          ASSERT_EQ(row.size(), rows[i].source.size());
+          double sum = 0;
+          for (const float each : row) sum += each;
+          EXPECT_NEAR(sum, 1, 1e-5);
+        }
+      }
+    }
+  }
+}
+
+TEST(DecodeEngine, DecoderOnlyModelsContinueAPrefix) {
+  ModelConfig c = small_model();
+  c.architecture = Architecture::decoder_only;
+  c.encoder_layers = 0;
+  c.source_vocabulary = 0;
+  Fixture f({}, c);
+  const auto got = f.decode({{.prefix = {5, 6}}, {.prefix = {9}}}, with_beam(2));
+  EXPECT_EQ(got[0][0].tokens[1], 6);
+  expect_same(f.decode({{.prefix = {9}}}, with_beam(2))[0], got[1], "alone");
+}
+
+std::string refusal(Fixture& f, const std::vector<SequenceRow>& rows, const SearchOptions& options,
+                    const AttentionRequest& attention = {}) {
+  try {
+    f.decode(rows, options, attention);
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::user);
+    return e.what();
+  }
+  return "";
+}
+
+TEST(DecodeEngine, RefusesWhatTheModelCannotTake) {
+  Fixture f;
+  const SequenceRow good{.source = {3, 4}};
+  EXPECT_EQ(refusal(f, {good, {}}, with_beam(1)), "row 1: the source is empty");
+  EXPECT_EQ(refusal(f, {{.source = Tokens(49, 3)}}, with_beam(1)), "row 0: the source has 49 ids, the model takes 48");
+  EXPECT_EQ(refusal(f, {{.source = {3, 17}}}, with_beam(1)), "row 0: source id 17 is outside 0..16");
+  EXPECT_EQ(refusal(f, {good, {.source = {3}, .prefix = {13}}}, with_beam(1)), "row 1: prefix id 13 is outside 0..12");
+  SearchOptions options = with_beam(1);
+  options.ends = {13};
+  EXPECT_EQ(refusal(f, {good}, options), "end token 13 is outside 0..12");
+  EXPECT_THAT(refusal(f, {good}, with_beam(1), {.wanted = true, .layer = 7}), HasSubstr("layer 7 is outside"));
+  EXPECT_TRUE(f.decode({}, with_beam(2)).empty());
+}
+
+TEST(DecodeEngine, NamesTheRoomThatASentenceNeeds) {
+  Fixture f({.max_rows = 4, .cache_positions = 30, .source_positions = 16});
+  EXPECT_EQ(refusal(f, {{.source = {3, 4}}}, with_beam(5)),
+            "a sentence of 2 tokens with a beam of 5 and up to 16 target tokens needs 5 rows, 80 cache positions and 1 "
+            "source blocks; there are 4, 30 and 1");
+  EXPECT_EQ(f.decode({{.source = {3, 4}}}, with_beam(1)).size(), 1u);  // and works on
+}
+
+TEST(DecodeEngine, AModelWithDamagedWeightsIsAnError) {
+  Fixture f;
+  f.state.get("decoder.0.feed_forward.down.bias").as<float>()[3] = std::nanf("");
+  EXPECT_THAT(refusal(f, {{.source = {3, 4}}}, with_beam(2)), HasSubstr("the model gave no number"));
+}
+
+TEST(DecodeEngine, CachesComeAndGoWithTheEngine) {
+  const ModelConfig config = small_model();
+  State state;
+  set_weights(config, state);
+  const size_t weights = state.bytes();
+  ThreadPool pool(1);
+  {
+    DecodeEngine engine(config, state, cpu_kernels(), pool, {.max_rows = 8, .cache_positions = 64});
+    EXPECT_EQ(state.bytes(), weights + engine.cache_bytes());
+    const size_t before = state.bytes();
+    engine.decode(sentences(2), with_beam(2), {});
+    EXPECT_EQ(state.bytes(), before);
+  }
+  EXPECT_EQ(state.bytes(), weights);
+}
+
+}  // namespace
+}  // namespace floe

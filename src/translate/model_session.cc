@@ -1,0 +1,49 @@
+#include "translate/model_session.h"
+
+#include <algorithm>
+
+#include "runtime/state.h"
+#include "translate/engine.h"
+
+namespace floe {
+namespace {
+
+EngineOptions engine_options(const ModelConfig& config, const ModelSessionOptions& options) {
+  EngineOptions engine;
+  engine.cached = options.kv_cache;
+  // One sentence of the greatest length with the widest beam always fits.
+  const int64_t beam = std::max<int64_t>(options.beam, 1);
+  engine.max_rows = std::max(engine.max_rows, beam);
+  engine.cache_positions = std::max(engine.cache_positions, beam * config.max_positions);
+  engine.source_positions = std::max(engine.source_positions, config.max_positions);
+  return engine;
+}
+
+}  // namespace
+
+struct ModelSession::Parts {
+  Parts(const ModelConfig& config, Weights weights, ThreadPool& pool, const EngineOptions& options) {
+    add_all_cpu_kernels(kernels);
+    for (auto& [name, tensor] : weights) state.set(name, std::move(tensor));
+    engine = std::make_unique<DecodeEngine>(config, state, kernels, pool, options);
+  }
+  KernelTable kernels;
+  State state;
+  std::unique_ptr<DecodeEngine> engine;
+};
+
+ModelSession::ModelSession(ModelFile model, ThreadPool& pool, const ModelSessionOptions& options)
+    : config_(model.config),
+      text_(std::move(model.text)),
+      parts_(std::make_unique<Parts>(config_, std::move(model.weights), pool,
+                                     engine_options(config_, options))) {}
+
+ModelSession::~ModelSession() = default;
+
+Translator ModelSession::translator(const TranslatorOptions& options, Translator::Warn warn) {
+  return Translator(text_, *parts_->engine, options, std::move(warn));
+}
+
+DecodeEngine& ModelSession::engine() { return *parts_->engine; }
+
+}  // namespace floe

@@ -2,17 +2,12 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 
 #include "base/error.h"
+#include "base/overload.h"
 
 namespace floe {
 namespace {
-
-template <class... Fs>
-struct Overload : Fs... {
-  using Fs::operator()...;
-};
 
 using Effect = OptionRow::Effect;
 

@@ -51,6 +51,7 @@ class Planner {
     emit_updates();
     for (const NamedValue& output : graph_.outputs())
       entry_.outputs.push_back({output.name, slot(output.value)});
+    for (const NamedValue& update : graph_.updates()) entry_.updated.push_back(update.name);
     return std::move(entry_);
   }
 

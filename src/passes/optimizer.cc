@@ -117,7 +117,6 @@ Graph accumulate_step(const Graph& loss_graph) {
 
 Graph apply_step(const Graph& loss_graph, const OptimizerOptions& options) {
   Graph graph(loss_graph.ops(), "apply");
-  graph.symbols() = loss_graph.symbols();
   Builder b(graph);
   std::vector<Parameter> parameters;
   const Value tokens = b.state("grad.tokens", {DType::f32, {}});

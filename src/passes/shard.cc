@@ -32,8 +32,10 @@ std::string degrees_of(int64_t length) {
 
 class Sharder {
  public:
-  Sharder(const Graph& graph, const ShardOptions& options)
+  // `whole`: states that stay uncut in spite of their marks.
+  Sharder(const Graph& graph, const ShardOptions& options, const std::set<std::string>& whole)
       : old_(graph),
+        whole_(whole),
         mesh_(options.mesh),
         result_(graph.ops(), graph.name()),
         builder_(result_),
@@ -41,6 +43,9 @@ class Sharder {
     if (mesh_.ways < 1) fail_user("[shard] {} ways: at least 1 is needed", mesh_.ways);
     result_.symbols() = graph.symbols();
   }
+
+  // Cut states that an op asked for whole.
+  const std::set<std::string>& gathered() const { return gathered_; }
 
   Graph run() {
     for (const Node& node : old_.nodes()) {
@@ -108,11 +113,18 @@ class Sharder {
 
   void place_state(const Node& node) {
     const auto axis = static_cast<int>(node.attrs.integer("shard_axis", -1));
+    const std::string& name = node.attrs.text("name");
     if (axis < 0 || mesh_.ways == 1) {
       set(node, 0, copy_node(builder_, node, {})[0], Placement::replicate());
       return;
     }
-    const std::string& name = node.attrs.text("name");
+    if (whole_.count(name) > 0) {
+      Attrs attrs = node.attrs;
+      attrs.erase("shard_axis");
+      attrs.erase("shard_sections");
+      set(node, 0, builder_.add("state", {}, std::move(attrs)), Placement::replicate());
+      return;
+    }
     if (axis >= node.types[0].rank()) fail_user("[shard] state '{}' has no dim {} to cut", name, axis);
     Sections parts;
     if (node.attrs.has("shard_sections")) parts = node.attrs.integers("shard_sections");
@@ -129,6 +141,9 @@ class Sharder {
   Value convert(Value old, const Placement& to) {
     Placed& from = placed(old);
     if (from.at == to) return from.value;
+    if (from.at.kind == Kind::shard && old_.is(old, "state")) {
+      gathered_.insert(old_.producer(old).attrs.text("name"));
+    }
     Value& cached = from.converted[{static_cast<int>(to.kind), to.dim}];
     if (cached) return cached;
     FLOE_CHECK(to.kind != Kind::partial, "%{} cannot become a partial sum", old.id);
@@ -294,6 +309,8 @@ class Sharder {
   }
 
   const Graph& old_;
+  const std::set<std::string>& whole_;
+  std::set<std::string> gathered_;
   MeshAxis mesh_;
   Graph result_;
   Builder builder_;
@@ -344,7 +361,15 @@ bool is_cut(const Attrs& marks) { return marks.integer("shard_axis", -1) >= 0; }
 
 }  // namespace
 
-Graph shard(const Graph& graph, const ShardOptions& options) { return Sharder(graph, options).run(); }
+Graph shard(const Graph& graph, const ShardOptions& options) {
+  std::set<std::string> whole;
+  for (;;) {
+    Sharder sharder(graph, options, whole);
+    Graph result = sharder.run();
+    if (sharder.gathered().empty()) return result;
+    whole.insert(sharder.gathered().begin(), sharder.gathered().end());
+  }
+}
 
 Graph drop_fan_outs(const Graph& graph) {
   return rewrite(graph, [](const RewriteContext& c) -> std::optional<Values> {

@@ -24,15 +24,17 @@ struct ShardOptions {
   MeshAxis mesh;
 };
 
-// All ranks run the same graph. Outputs are whole on every rank; a state is cut where its marks say so and
-// keeps them, with shard_ways added. Throws Error{user}: a length that `ways` does not divide (with the
-// numbers of ways that fit), a partial sum given to an op that is not linear (naming it).
+// All ranks run the same graph. Outputs are whole on every rank. A state is cut where its marks say so and
+// keeps them, with shard_ways added; a state that some op could only use after a gather (a vocabulary, as
+// long as its ops have no rule for it) stays whole instead and loses the marks. Throws Error{user}: a length
+// that `ways` does not divide (with the numbers of ways that fit), a partial sum given to an op that is not
+// linear (naming it).
 Graph shard(const Graph& graph, const ShardOptions& options);
 
 // fan_out nodes do nothing once gradients are built: takes them out.
 Graph drop_fan_outs(const Graph& graph);
 
-// Which part of a state a rank holds; `marks` are those of the state node.
+// Which part of a state a rank holds; `marks` are those of the state node in the graph that shard() gave.
 Tensor part_of(const Tensor& whole, const Attrs& marks, int64_t rank, int64_t ways);
 // The whole state from all ranks' parts: checkpoints do not depend on the number of ways.
 Tensor whole_of(std::span<const Tensor> parts, const Attrs& marks);

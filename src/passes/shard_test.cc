@@ -16,11 +16,11 @@
 #include "ops/dropout/dropout.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/layer_norm/layer_norm.h"
+#include "ops/linear_cross_entropy/linear_cross_entropy.h"
 #include "ops/matmul/matmul.h"
 #include "ops/reduce/reduce.h"
 #include "ops/reshape/reshape.h"
 #include "ops/slice/slice.h"
-#include "ops/softmax/softmax.h"
 #include "passes/autodiff.h"
 #include "passes/rank_evaluate_for_test.h"
 #include "passes/simplify.h"
@@ -97,6 +97,18 @@ TEST(Shard, GathersWhatAnOpWantsWhole) {
                                  "  %9 = softmax(%8) : f32[B, 6]\n"));
 }
 
+TEST(Shard, KeepsAStateWholeThatNoReaderTakesCut) {
+  // softmax wants rows whole; w is read by a product as well, which then works on whole rows too.
+  const std::string text =
+      std::string(kX) + weight(1, "w", "6, 4", "") +
+      "%2 = softmax(%1) : f32[6, 4]\n%3 = matmul(%0, %1) {transpose_b = true} : f32[B, 6]\n"
+      "%4 = matmul(%3, %2) : f32[B, 4]\nreturn \"y\" = %4";
+  std::string marked = text;
+  const std::string plain = "name = \"w\"";
+  marked.replace(marked.find(plain), plain.size(), plain + ", shard_axis = 1");
+  EXPECT_EQ(print(shard(graph_of(marked), {{"tp", 2}})), print(graph_of(text)));
+}
+
 TEST(Shard, RefusesLengthsThatTheRanksDoNotDivideAndNamesTheWaysThatFit) {
   const Graph graph = graph_of(std::string(kX) + weight(1, "w", "6, 4", ", shard_axis = 0") +
                                "%2 = matmul(%0, %1) {transpose_b = true} : f32[B, 6]\nreturn \"y\" = %2");
@@ -149,7 +161,7 @@ TEST(Shard, CutsStatesBySectionsAndPutsThemTogetherAgain) {
 }
 
 // A decoder layer with a loss over a vocabulary, on B sentences of S tokens.
-constexpr int kModel = 8, kHeads = 4, kHead = 2, kInner = 12, kWords = 7;
+constexpr int kModel = 8, kHeads = 4, kHead = 2, kInner = 12, kWords = 12;
 
 Value parameter(Builder& b, const char* name, Dims dims, int axis = -1, std::vector<int64_t> sections = {}) {
   Attrs marks;
@@ -165,7 +177,7 @@ Graph decoder_layer(double attention_dropout) {
   const Dim length = graph.symbols().declare("S", {1, 16, 1});
   const Dims rows{batch, length, Dim(kModel)};
   const Value x = b.input("x", {DType::f32, rows});
-  const Value target = b.input("target", {DType::f32, {batch, length, Dim(kWords)}});  // one-hot
+  const Value target = b.input("target", {DType::i32, {batch, length}});
   const Value lengths = b.input("lengths", {DType::i32, {batch}});
   const Value seed = b.input("seed", {DType::i32, {}});
   const Value ordinals = b.input("ordinals", {DType::i32, {batch}});
@@ -206,9 +218,12 @@ Graph decoder_layer(double attention_dropout) {
     h = add(b, h, dropout(b, out, seed, ordinals, 0.3));
   }
   b.output("h", h);
-  const Value scores = linear(b, h, parameter(b, "words", {kWords, kModel}), {});
-  const Value picked = mul(b, log_softmax(b, scores), target);
-  b.output("loss", elementwise(b, "neg", {reduce_sum(b, picked, {0, 1, 2}, /*keep=*/false)}));
+  const LinearCrossEntropy loss{.x = h,
+                                .weight = parameter(b, "words", {kWords, kModel}, 0),
+                                .targets = target,
+                                .label_smoothing = 0.1,
+                                .ignore_index = 0};
+  b.output("loss", linear_cross_entropy(b, loss).loss);
   return graph;
 }
 
@@ -269,10 +284,8 @@ RefMap random_inputs(int64_t batch, int64_t length) {
   RefTensor x(DType::f32, {batch, length, kModel});
   for (double& value : x.f) value = normal(random);
   inputs["x"] = x;
-  RefTensor target(DType::f32, {batch, length, kWords});
-  for (int64_t row = 0; row < batch * length; ++row) {
-    target.f[static_cast<size_t>(row * kWords + static_cast<int64_t>(random() % kWords))] = 1;
-  }
+  RefTensor target(DType::i32, {batch, length});
+  for (int64_t& word : target.i) word = static_cast<int64_t>(random() % kWords);
   inputs["target"] = target;
   RefTensor lengths(DType::i32, {batch});
   RefTensor ordinals(DType::i32, {batch});
@@ -312,7 +325,9 @@ void expect_ranks_equal_one(double attention_dropout, int64_t ways, int64_t batc
     for (const Dim& dim : type.dims) shape.push_back(dim.constant());
     RefTensor value(DType::f32, shape);
     for (double& x : value.f) x = state.name.rfind("v.", 0) == 0 ? 0.01 : 0.3 * normal(random);
-    marks[state.name] = one.producer(state.value).attrs;
+    for (const NamedValue& each : cut.states()) {
+      if (each.name == state.name) marks[state.name] = cut.producer(each.value).attrs;
+    }
     for (int64_t rank = 0; rank < ways; ++rank) {
       parts[static_cast<size_t>(rank)][state.name] =
           ref_f32(part_of(f64_of(value), marks[state.name], rank, ways));

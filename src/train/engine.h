@@ -16,7 +16,7 @@
 
 namespace floe {
 
-struct EngineOptions {
+struct TrainingEngineOptions {
   double label_smoothing = 0.1;
   OptimizerOptions optimizer;
   bool accumulate = false;  // updates of several micro-batches; needs gradient states
@@ -34,7 +34,7 @@ class TrainingEngine {
  public:
   // Moves `weights` into `state` and adds what the optimizer needs, zeroed (averaged weights begin as
   // copies). Kernels, pool and state must outlive the engine.
-  TrainingEngine(const ModelConfig& config, const EngineOptions& options, Weights weights,
+  TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options, Weights weights,
                  const KernelTable& kernels, ThreadPool& pool, State& state);
 
   // One update. `seed` keys this update's dropout masks; `update` counts from 1. With several micro-batches
@@ -42,22 +42,19 @@ class TrainingEngine {
   StepOutcome update(std::span<const BatchTensors> micro_batches, float learning_rate, int64_t update,
                      uint32_t seed);
 
-  // Sums over one batch without dropout.
-  StepOutcome validate(const BatchTensors& batch);
-
   const std::vector<std::string>& trainable() const { return trainable_; }
   const Program& program() const { return *program_; }
   Session& session() { return session_; }
 
  private:
-  static std::shared_ptr<const Program> build(const ModelConfig& config, const EngineOptions& options,
+  static std::shared_ptr<const Program> build(const ModelConfig& config, const TrainingEngineOptions& options,
                                               const KernelTable& kernels,
                                               std::vector<std::string>* trainable);
   std::vector<Feed> feeds(const BatchTensors& batch) const;
   StepOutcome outcome(bool applied) const;
 
   ModelConfig config_;
-  EngineOptions options_;
+  TrainingEngineOptions options_;
   std::vector<std::string> trainable_;
   std::shared_ptr<const Program> program_;
   State& state_;

@@ -37,46 +37,65 @@ inline void philox_patch(const PhiloxPatch& patch, uint32_t* HWY_RESTRICT words)
   }
 #else
   const hn::ScalableTag<uint64_t> d;
+  const hn::RebindToSigned<decltype(d)> di;
   const hn::Repartition<uint32_t, decltype(d)> d32;
+  using V = hn::Vec<decltype(d)>;
   constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(d));
-  HWY_ALIGN uint64_t group[kLanes];
-  HWY_ALIGN uint64_t row[kLanes];
-  int64_t g = 0, r = 0;
-  // Only the low half of each lane counts; MulEven reads no other.
-  const auto product = [&](auto x, uint64_t factor) {
-    return hn::MulEven(hn::BitCast(d32, x), hn::BitCast(d32, hn::Set(d, factor)));
-  };
-  for (int64_t at = 0; at < total; at += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      group[lane] = static_cast<uint32_t>(patch.first_group + g);
-      row[lane] = static_cast<uint32_t>(patch.first_row + r);
-      if (++g == patch.groups) {
-        g = 0;
-        ++r;
-      }
+  constexpr int kChains = 2;  // a round is a chain of seven cycles: two of them keep the multiplier busy
+  constexpr int64_t kStep = kChains * kLanes;
+  HWY_ALIGN int64_t lane_group[kStep];
+  HWY_ALIGN int64_t lane_row[kStep];
+  for (int64_t lane = 0; lane < kStep; ++lane) {
+    lane_group[lane] = lane % patch.groups;
+    lane_row[lane] = lane / patch.groups;
+  }
+  hn::Vec<decltype(di)> group[kChains], row[kChains];
+  for (int c = 0; c < kChains; ++c) {
+    group[c] = hn::Load(di, lane_group + c * kLanes);
+    row[c] = hn::Load(di, lane_row + c * kLanes);
+  }
+  const auto groups = hn::Set(di, patch.groups);
+  const auto last_group = hn::Set(di, patch.groups - 1);
+  const auto group_step = hn::Set(di, kStep % patch.groups);
+  const auto row_step = hn::Set(di, kStep / patch.groups);
+  const auto m0 = hn::Set(d32, 0xD2511F53u);
+  const auto m1 = hn::Set(d32, 0xCD9E8D57u);
+  const auto low = hn::Set(d, uint64_t{0xFFFFFFFFu});
+  for (int64_t at = 0; at < total; at += kStep) {
+    // Only the low half of each lane counts; MulEven reads no other.
+    V c0[kChains], c1[kChains], c2[kChains], c3[kChains];
+    for (int c = 0; c < kChains; ++c) {
+      c0[c] = hn::BitCast(d, hn::Add(group[c], hn::Set(di, patch.first_group)));
+      c1[c] = hn::BitCast(d, hn::Add(row[c], hn::Set(di, patch.first_row)));
+      c2[c] = hn::Set(d, uint64_t{patch.ordinal});
+      c3[c] = hn::Set(d, uint64_t{patch.head});
+      group[c] = hn::Add(group[c], group_step);
+      row[c] = hn::Add(row[c], row_step);
+      const auto over = hn::Gt(group[c], last_group);
+      group[c] = hn::Sub(group[c], hn::IfThenElseZero(over, groups));
+      row[c] = hn::Add(row[c], hn::IfThenElseZero(over, hn::Set(di, 1)));
     }
-    auto c0 = hn::Load(d, group);
-    auto c1 = hn::Load(d, row);
-    auto c2 = hn::Set(d, uint64_t{patch.ordinal});
-    auto c3 = hn::Set(d, uint64_t{patch.head});
     uint32_t key0 = patch.seed;
     uint32_t key1 = patch.op_id;
     for (int round = 0; round < 10; ++round) {
-      const auto p0 = product(c0, 0xD2511F53u);
-      const auto p1 = product(c2, 0xCD9E8D57u);
-      c0 = hn::Xor3(hn::ShiftRight<32>(p1), c1, hn::Set(d, uint64_t{key0}));
-      c1 = p1;
-      c2 = hn::Xor3(hn::ShiftRight<32>(p0), c3, hn::Set(d, uint64_t{key1}));
-      c3 = p0;
+      const V k0 = hn::Set(d, uint64_t{key0});
+      const V k1 = hn::Set(d, uint64_t{key1});
+      for (int c = 0; c < kChains; ++c) {
+        const V p0 = hn::MulEven(hn::BitCast(d32, c0[c]), m0);
+        const V p1 = hn::MulEven(hn::BitCast(d32, c2[c]), m1);
+        c0[c] = hn::Xor3(hn::ShiftRight<32>(p1), c1[c], k0);
+        c1[c] = p1;
+        c2[c] = hn::Xor3(hn::ShiftRight<32>(p0), c3[c], k1);
+        c3[c] = p0;
+      }
       key0 += 0x9E3779B9u;
       key1 += 0xBB67AE85u;
     }
-    const auto low = hn::Set(d, uint64_t{0xFFFFFFFFu});
-    const auto first = hn::Or(hn::And(c0, low), hn::ShiftLeft<32>(c1));
-    const auto second = hn::Or(hn::And(c2, low), hn::ShiftLeft<32>(c3));
-    HWY_ALIGN uint64_t pairs[2 * kLanes];
-    hn::StoreInterleaved2(first, second, d, pairs);
-    hwy::CopyBytes<sizeof(uint64_t) * 2 * kLanes>(pairs, words + 4 * at);
+    for (int c = 0; c < kChains; ++c) {
+      hn::StoreInterleaved2(hn::Or(hn::And(c0[c], low), hn::ShiftLeft<32>(c1[c])),
+                            hn::Or(hn::And(c2[c], low), hn::ShiftLeft<32>(c3[c])), d,
+                            reinterpret_cast<uint64_t*>(words + 4 * (at + c * kLanes)));
+    }
   }
 #endif
 }

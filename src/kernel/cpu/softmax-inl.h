@@ -46,12 +46,18 @@ HWY_INLINE RowSum exp_row(const float* x, float* y, int64_t n, float scale) {
   });
   RowSum row{hn::GetLane(hn::MaxOfLanes(d, top)), 0};
   const auto shift = hn::Set(d, row.top == -infinity ? 0.0f : row.top);
+  // Sums of 1024 elements each, then these: a long row's rounding grows with its square root at most.
+  constexpr int64_t kRun = 1024;
   auto sum = hn::Zero(d);
-  each_vector(n, [&](int64_t i, auto mask) {
-    const auto e = fast_exp(d, hn::Sub(hn::Mul(hn::MaskedLoad(mask, d, x + i), factor), shift));
-    sum = hn::Add(sum, hn::IfThenElseZero(mask, e));
-    if (y != nullptr) hn::BlendedStore(e, mask, d, y + i);
-  });
+  for (int64_t from = 0; from < n; from += kRun) {
+    auto run = hn::Zero(d);
+    each_vector(HWY_MIN(kRun, n - from), [&](int64_t i, auto mask) {
+      const auto e = fast_exp(d, hn::Sub(hn::Mul(hn::MaskedLoad(mask, d, x + from + i), factor), shift));
+      run = hn::Add(run, hn::IfThenElseZero(mask, e));
+      if (y != nullptr) hn::BlendedStore(e, mask, d, y + from + i);
+    });
+    sum = hn::Add(sum, run);
+  }
   row.sum = hn::GetLane(hn::SumOfLanes(d, sum));
   return row;
 }

@@ -63,9 +63,13 @@ struct Fixture {
   ThreadPool pool;
   DecodeEngine engine;
   explicit Fixture(DecodeEngineOptions options = {}, ModelConfig c = small_model(), int threads = 2)
-      : config(std::move(c)), state(), pool(threads), engine(weighted(), state, cpu_kernels(), pool, options) {}
+      : config(std::move(c)),
+        state(),
+        pool(threads),
+        engine(weighted(), state, cpu_kernels(), pool, options) {}
 
-  std::vector<std::vector<Hypothesis>> decode(const std::vector<SequenceRow>& rows, const SearchOptions& search,
+  std::vector<std::vector<Hypothesis>> decode(const std::vector<SequenceRow>& rows,
+                                              const SearchOptions& search,
                                               const AttentionRequest& attention = {}) {
     return engine.decode(rows, search, attention);
   }
@@ -97,7 +101,8 @@ SearchOptions with_beam(int64_t beam, int64_t n_best = 1) {
   return options;
 }
 
-void expect_same(const std::vector<Hypothesis>& a, const std::vector<Hypothesis>& b, const std::string& what) {
+void expect_same(const std::vector<Hypothesis>& a, const std::vector<Hypothesis>& b,
+                 const std::string& what) {
   ASSERT_EQ(a.size(), b.size()) << what;
   for (size_t i = 0; i < a.size(); ++i) {
     EXPECT_EQ(a[i].tokens, b[i].tokens) << what;
@@ -108,9 +113,10 @@ void expect_same(const std::vector<Hypothesis>& a, const std::vector<Hypothesis>
 }
 
 // log_probs of every token of each target, by the scoring graph: [targets][T][V].
-std::vector<std::vector<double>> score_all(Fixture& f, const Tokens& source, const std::vector<Tokens>& targets) {
-  Session session(compile({scoring_graph(f.config, {.all_log_probs = true})}, cpu_kernels()), cpu_kernels(), f.pool,
-                  f.state);
+std::vector<std::vector<double>> score_all(Fixture& f, const Tokens& source,
+                                           const std::vector<Tokens>& targets) {
+  Session session(compile({scoring_graph(f.config, {.all_log_probs = true})}, cpu_kernels()), cpu_kernels(),
+                  f.pool, f.state);
   const auto n = static_cast<int64_t>(targets.size());
   int64_t longest = 0;
   for (const Tokens& t : targets) longest = std::max(longest, static_cast<int64_t>(t.size()));
@@ -131,7 +137,8 @@ std::vector<std::vector<double>> score_all(Fixture& f, const Tokens& source, con
   const View all = session.output("log_probs");
   std::vector<std::vector<double>> result;
   const int64_t each = all.dim(1) * all.dim(2);
-  for (int64_t k = 0; k < n; ++k) result.emplace_back(all.as<float>() + k * each, all.as<float>() + (k + 1) * each);
+  for (int64_t k = 0; k < n; ++k)
+    result.emplace_back(all.as<float>() + k * each, all.as<float>() + (k + 1) * each);
   return result;
 }
 
@@ -191,7 +198,8 @@ TEST(DecodeEngine, ASentencesBitsDoNotDependOnItsBatch) {
     const auto together = f.decode(rows, options);
     size_t shortest = 99, longest = 0;
     for (size_t i = 0; i < rows.size(); ++i) {
-      expect_same(f.decode({rows[i]}, options)[0], together[i], fmt::format("beam {}, row {} alone", beam, i));
+      expect_same(f.decode({rows[i]}, options)[0], together[i],
+                  fmt::format("beam {}, row {} alone", beam, i));
       shortest = std::min(shortest, together[i][0].tokens.size());
       longest = std::max(longest, together[i][0].tokens.size());
     }
@@ -202,7 +210,8 @@ TEST(DecodeEngine, ASentencesBitsDoNotDependOnItsBatch) {
     expect_same(three[2], together[7], "among three");
     std::vector<SequenceRow> backwards(rows.rbegin(), rows.rend());
     const auto reversed = f.decode(backwards, options);
-    for (size_t i = 0; i < rows.size(); ++i) expect_same(reversed[i], together[rows.size() - 1 - i], "backwards");
+    for (size_t i = 0; i < rows.size(); ++i)
+      expect_same(reversed[i], together[rows.size() - 1 - i], "backwards");
   }
 }
 
@@ -344,7 +353,8 @@ TEST(DecodeEngine, AlternativesDifferAtTheirPosition) {
     const size_t at = rows[i].prefix.size();
     ASSERT_EQ(got[i].size(), 5u);
     for (size_t k = 0; k < 5; ++k) {
-      EXPECT_EQ(Tokens(got[i][k].tokens.begin(), got[i][k].tokens.begin() + static_cast<int64_t>(at)), rows[i].prefix);
+      EXPECT_EQ(Tokens(got[i][k].tokens.begin(), got[i][k].tokens.begin() + static_cast<int64_t>(at)),
+                rows[i].prefix);
       EXPECT_NE(got[i][k].tokens[at], kEnd);
       double sum = 0;
       for (const float each : got[i][k].token_log_probs) sum += each;
@@ -406,22 +416,34 @@ TEST(DecodeEngine, RefusesWhatTheModelCannotTake) {
   Fixture f;
   const SequenceRow good{.source = {3, 4}};
   EXPECT_EQ(refusal(f, {good, {}}, with_beam(1)), "row 1: the source is empty");
-  EXPECT_EQ(refusal(f, {{.source = Tokens(49, 3)}}, with_beam(1)), "row 0: the source has 49 ids, the model takes 48");
+  EXPECT_EQ(refusal(f, {{.source = Tokens(49, 3)}}, with_beam(1)),
+            "row 0: the source has 49 ids, the model takes 48");
   EXPECT_EQ(refusal(f, {{.source = {3, 17}}}, with_beam(1)), "row 0: source id 17 is outside 0..16");
-  EXPECT_EQ(refusal(f, {good, {.source = {3}, .prefix = {13}}}, with_beam(1)), "row 1: prefix id 13 is outside 0..12");
+  EXPECT_EQ(refusal(f, {good, {.source = {3}, .prefix = {13}}}, with_beam(1)),
+            "row 1: prefix id 13 is outside 0..12");
   SearchOptions options = with_beam(1);
   options.ends = {13};
   EXPECT_EQ(refusal(f, {good}, options), "end token 13 is outside 0..12");
-  EXPECT_THAT(refusal(f, {good}, with_beam(1), {.wanted = true, .layer = 7}), HasSubstr("layer 7 is outside"));
+  EXPECT_THAT(refusal(f, {good}, with_beam(1), {.wanted = true, .layer = 7}),
+              HasSubstr("layer 7 is outside"));
   EXPECT_TRUE(f.decode({}, with_beam(2)).empty());
 }
 
 TEST(DecodeEngine, NamesTheRoomThatASentenceNeeds) {
   Fixture f({.max_rows = 4, .cache_positions = 30, .source_positions = 16});
-  EXPECT_EQ(refusal(f, {{.source = {3, 4}}}, with_beam(5)),
-            "a sentence of 2 tokens with a beam of 5 and up to 16 target tokens needs 5 rows, 80 cache positions and 1 "
-            "source blocks; there are 4, 30 and 1");
-  EXPECT_EQ(f.decode({{.source = {3, 4}}}, with_beam(1)).size(), 1u);  // and works on
+  const SequenceRow row{.source = {3, 4}};
+  EXPECT_EQ(refusal(f, {row}, with_beam(5)), "a beam of 5 needs as many rows; the engine has 4");
+  try {
+    f.decode({row}, with_beam(2));
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::device);  // whoever batches may try with less
+    EXPECT_STREQ(
+        e.what(),
+        "a sentence of 2 tokens with a beam of 2 and up to 16 target tokens needs 32 cache positions and "
+        "1 source blocks; there are 30 and 1");
+  }
+  EXPECT_EQ(f.decode({row}, with_beam(1)).size(), 1u);  // and works on
 }
 
 TEST(DecodeEngine, AModelWithDamagedWeightsIsAnError) {

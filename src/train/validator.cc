@@ -59,7 +59,7 @@ Validator::Validator(const TrainOptions& options, const ModelConfig& config, con
   if (source_ids_.empty()) fail_user("{}: no line to validate on", options.valid_source);
   program_ = compile({renamed(training_graph(config, {options.label_smoothing, false}), "validate")}, kernels);
   session_ = std::make_unique<Session>(program_, kernels, pool, state_);
-  for (const WeightSpec& spec : weight_table(config)) state_.set(spec.name, Tensor(spec.dtype, spec.dims));
+  for (const WeightSpec& spec : weight_table(config)) state_.set(spec.name, Tensor(spec.type().dtype, spec.dims));
   DecodeEngineOptions decode;
   engine_ = std::make_unique<DecodeEngine>(config, state_, kernels, pool, decode);
 }

@@ -38,7 +38,8 @@ Run train_command(CLI::App& app) {
   for (const OptionRow& row : train_option_rows()) {
     std::string flag = "--" + std::string(row.name);
     for (char& c : flag) c = c == '_' ? '-' : c;
-    app.add_option(flag, given->flags[std::string(row.name)], std::string(row.doc))->group(std::string(row.section));
+    app.add_option(flag, given->flags[std::string(row.name)], std::string(row.doc))
+        ->group(std::string(row.section));
   }
   return [given] {
     TrainOptions options;
@@ -51,7 +52,7 @@ Run train_command(CLI::App& app) {
       return 0;
     }
     // A second signal ends the program at once.
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = ask_to_stop;
     action.sa_flags = static_cast<int>(SA_RESETHAND);
     sigaction(SIGTERM, &action, nullptr);

@@ -254,6 +254,15 @@ TEST_F(Messages, NameTheValueThatCannotBe) {
   expect_refusal(translate("--split-sentences --language '!!'"), 1, HasSubstr("!!"));
 }
 
+TEST_F(Messages, NameWhatTrainingLacks) {
+  const std::string run = "--output " + path("written");
+  expect_refusal("train --max-update 3 " + run, 2,
+                 EndsWith("train has no option --max-update; did you mean --max-updates?"));
+  expect_refusal("train --max-updates x " + run, 1,
+                 EndsWith("option max_updates: 'x' is not a whole number"));
+  expect_refusal("train " + run, 1, EndsWith("option train_source: no file to train on"));
+}
+
 TEST_F(Messages, LeaveAnEarlierOutputAsItWas) {
   const std::string earlier = files_.write("earlier", "precious\n");
   EXPECT_EQ(

@@ -76,7 +76,7 @@ std::vector<std::pair<std::string, double>> Validator::run(const State& state, c
   std::vector<std::pair<std::string, double>> values = {{"cross_entropy", loss}, {"perplexity", std::exp(loss)}};
   const std::set<std::string> wanted(options_.metrics.begin(), options_.metrics.end());
   if (wanted.count("bleu") + wanted.count("chrf") > 0) {
-    const Evaluation evaluation = evaluate(translate(), {target_lines_});
+    const EvaluationReport evaluation = evaluate(translate(), {target_lines_});
     values.emplace_back("bleu", evaluation.bleu.score);
     values.emplace_back("chrf", evaluation.chrf.score);
   }

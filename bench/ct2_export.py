@@ -2,7 +2,7 @@
 
     python bench/ct2_export.py MODEL OUT
 
-For benchmarks only: the peer must decode with the very weights that Floe decodes with.
+Prints a JSON line with CTranslate2's version. For benchmarks only: the peer must decode with the very weights that Floe decodes with.
 """
 
 import json
@@ -76,7 +76,7 @@ def main():
     spec.config.add_source_eos = spec.config.add_source_bos = False
     spec.validate()
     spec.save(out)
-    print(ctranslate2.__version__)
+    print(json.dumps({"version": ctranslate2.__version__}))
 
 
 if __name__ == "__main__":

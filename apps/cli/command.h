@@ -27,6 +27,7 @@ Run translate_command(CLI::App& app);
 Run score_command(CLI::App& app);
 Run evaluate_command(CLI::App& app);
 Run inspect_command(CLI::App& app);
+Run bench_command(CLI::App& app);
 Run version_command(CLI::App& app);
 
 // Throws UsageError when an option without which the command makes no sense was not given.

@@ -6,6 +6,7 @@ Prints a JSON line with CTranslate2's version. For benchmarks only: the peer mus
 """
 
 import json
+import os
 import struct
 import sys
 
@@ -75,6 +76,7 @@ def main():
     spec.register_target_vocabulary(tokens)
     spec.config.add_source_eos = spec.config.add_source_bos = False
     spec.validate()
+    os.makedirs(out, exist_ok=True)
     spec.save(out)
     print(json.dumps({"version": ctranslate2.__version__}))
 

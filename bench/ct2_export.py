@@ -2,10 +2,11 @@
 
     python bench/ct2_export.py MODEL OUT
 
-For benchmarks only: the peer must decode with the very weights that Floe decodes with.
+Prints a JSON line with CTranslate2's version. For benchmarks only: the peer must decode with the very weights that Floe decodes with.
 """
 
 import json
+import os
 import struct
 import sys
 
@@ -75,8 +76,9 @@ def main():
     spec.register_target_vocabulary(tokens)
     spec.config.add_source_eos = spec.config.add_source_bos = False
     spec.validate()
+    os.makedirs(out, exist_ok=True)
     spec.save(out)
-    print(ctranslate2.__version__)
+    print(json.dumps({"version": ctranslate2.__version__}))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ Run score_command(CLI::App& app);
 Run evaluate_command(CLI::App& app);
 Run inspect_command(CLI::App& app);
 Run train_command(CLI::App& app);
+Run bench_command(CLI::App& app);
 Run version_command(CLI::App& app);
 
 // Throws UsageError when an option without which the command makes no sense was not given.

@@ -65,8 +65,10 @@ const CLI::App* parse(CLI::App& app, const CommandLine& line, int argc, const ch
     throw UsageError("which command? 'floe --help' lists them");
   }
   const CLI::App* chosen = app.get_subcommands().front();
+  const CLI::App* innermost = chosen;
+  while (!innermost->get_subcommands().empty()) innermost = innermost->get_subcommands().front();
   const auto leftover = app.remaining(true);
-  if (!leftover.empty()) refuse_leftover(*chosen, leftover);
+  if (!leftover.empty()) refuse_leftover(*innermost, leftover);
   return chosen;
 }
 

@@ -88,8 +88,27 @@ void DecodeEngine::trim() {
   for (const auto& [key, session] : aligners_) session->trim();
 }
 
+void DecodeEngine::set_profile(bool on) {
+  profile_ = on;
+  if (encoder_) encoder_->set_profile(on);
+  for (const auto& [key, session] : steppers_) session->set_profile(on);
+}
+
+DecodeEngine::Profile DecodeEngine::profile() const {
+  Profile out;
+  if (encoder_) out.encoder = encoder_->profile();
+  for (const auto& [key, session] : steppers_) {
+    const std::vector<StepTime> list = session->profile();
+    out.steps.insert(out.steps.end(), list.begin(), list.end());
+  }
+  return out;
+}
+
 std::shared_ptr<Session> DecodeEngine::session_of(const std::vector<Graph>& graphs) {
-  return std::make_shared<Session>(options_.compile(graphs), kernels_, pool_, state_);
+  auto session =
+      std::make_shared<Session>(options_.compile(graphs), kernels_, pool_, state_, options_.max_bindings);
+  session->set_profile(profile_);
+  return session;
 }
 
 Session& DecodeEngine::stepper(int64_t beam, bool sampling) {

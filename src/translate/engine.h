@@ -25,6 +25,7 @@ struct DecodeEngineOptions {
   int64_t source_positions = 8192;  // of the cross cache, over all sentences
   int64_t max_target = 0;           // longest target; 0: what the model's positions allow
   bool cached = true;               // false: every step reads the whole prefix anew; for comparison
+  size_t max_bindings = 64;         // sets of sizes that a session keeps (runtime/session.h)
   // Graphs to a program: compile() with the engine's kernels where none is given.
   std::function<std::shared_ptr<const Program>(const std::vector<Graph>&)> compile;
 };
@@ -50,6 +51,13 @@ class DecodeEngine : public SequenceDecoder {
   // Gives back what can be made again: arenas and bindings. Caches and weights stay.
   void trim();
 
+  // Where time goes, since set_profile(true). Sessions that are made later take part.
+  struct Profile {
+    std::vector<StepTime> encoder, steps;
+  };
+  void set_profile(bool on);
+  Profile profile() const;
+
  private:
   using Results = std::vector<std::vector<Hypothesis>>;
   void check_rows(std::span<const SequenceRow> rows) const;
@@ -73,6 +81,7 @@ class DecodeEngine : public SequenceDecoder {
   CacheOptions cache_;
   SearchRoom room_;
   int64_t max_target_;
+  bool profile_ = false;
   std::vector<std::string> cache_names_;
   std::shared_ptr<Session> encoder_;
   std::map<std::pair<int64_t, bool>, std::shared_ptr<Session>> steppers_;  // by (beam, sampling)

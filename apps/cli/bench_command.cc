@@ -1,0 +1,83 @@
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+
+#include "bench_decode.h"
+#include "bench_train.h"
+#include "command.h"
+#include "threads.h"
+
+namespace floe {
+namespace {
+
+struct Which {
+  const char* name;
+  const char* summary;
+  const char* cases;
+  int (*run)(const BenchFlags&);
+  int (*one)(const std::string&);
+};
+
+constexpr Which kTrain = {"train", "updates of random batches, beside PyTorch",
+                          "multi30k, tatoeba, small, base or all (unless given)", bench_train,
+                          bench_train_one};
+constexpr Which kDecode = {"decode", "forced lengths, without KV cache and beside CTranslate2",
+                           "cache, peer or all (unless given)", bench_decode, bench_decode_one};
+
+// What was given, so that a result can be had again; without values that are the same anyway.
+std::string command_text(const Which& which, const BenchFlags& flags) {
+  std::string text = fmt::format("floe bench {} --case {} --threads {} --rounds {}", which.name, flags.which,
+                                 flags.threads, flags.rounds);
+  if (!flags.peer.empty()) text += " --peer PYTHON";
+  if (flags.quick) text += " --quick";
+  return text;
+}
+
+struct Given {
+  BenchFlags flags;
+  std::string one;
+};
+
+void add(CLI::App& app, const Which& which, const std::shared_ptr<Given>& given, CLI::App** added) {
+  CLI::App* sub = app.add_subcommand(which.name, which.summary);
+  sub->allow_extras();
+  BenchFlags& flags = given->flags;
+  sub->add_option("--case", flags.which, which.cases);
+  sub->add_option("--peer", flags.peer, "a Python that has the peer installed; Floe alone unless given");
+  sub->add_option("--scripts", flags.scripts, "folder of the peers' scripts; bench unless given");
+  sub->add_option("--output", flags.output,
+                  fmt::format("the results; bench/results/{}-cpu.json unless given", which.name));
+  sub->add_option("--threads", flags.threads, "processor threads of each side; 2 unless given");
+  sub->add_option("--rounds", flags.rounds, "turns of each side; their median counts");
+  sub->add_flag("--quick", flags.quick, "tiny models: shows that it works, not how fast");
+  sub->add_option("--one", given->one, "one measurement in this process; for the benchmark itself")
+      ->group("");
+  *added = sub;
+}
+
+int run(const Which& which, const Given& given) {
+  if (!given.one.empty()) return which.one(given.one);
+  BenchFlags flags = given.flags;
+  if (flags.threads < 1)
+    throw UsageError(fmt::format("--threads is {}; it must be at least 1", flags.threads));
+  if (flags.rounds < 1) throw UsageError(fmt::format("--rounds is {}; it must be at least 1", flags.rounds));
+  flags.threads = thread_count(flags.threads);
+  flags.command = command_text(which, flags);
+  return which.run(flags);
+}
+
+}  // namespace
+
+Run bench_command(CLI::App& app) {
+  auto given = std::make_shared<Given>();
+  CLI::App *train = nullptr, *decode = nullptr;
+  add(app, kTrain, given, &train);
+  add(app, kDecode, given, &decode);
+  return [given, train, decode] {
+    if (train->parsed()) return run(kTrain, *given);
+    if (decode->parsed()) return run(kDecode, *given);
+    throw UsageError("bench measures train or decode: floe bench train, floe bench decode");
+  };
+}
+
+}  // namespace floe

@@ -1,0 +1,177 @@
+#include "bench_decode.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "base/file.h"
+#include "bench_process.h"
+#include "bench_report.h"
+#include "command.h"
+
+namespace floe {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct DecodeShape {
+  int64_t d_model, d_ff, layers, heads, vocabulary, max_positions;
+};
+constexpr DecodeShape kShape = {256, 512, 3, 4, 8000, 640};
+constexpr DecodeShape kQuickShape = {32, 64, 1, 2, 100, 64};
+
+struct DecodePlan {
+  DecodeShape shape;
+  std::vector<int64_t> batches, cache_lengths, peer_lengths;
+  int64_t source, beam;
+};
+
+DecodePlan plan_of(const BenchFlags& flags) {
+  if (flags.quick) return {kQuickShape, {1, 2}, {4, 8}, {4}, 5, 2};
+  return {kShape, {1, 32}, {16, 32, 64, 128, 256, 512}, {32, 64}, 32, 4};
+}
+
+// A measurement of minutes needs no repetition; one of milliseconds does.
+struct Repeats {
+  int rounds, warmup, runs;
+};
+Repeats repeats_of(const BenchFlags& flags, int64_t batch, int64_t length) {
+  if (flags.quick) return {1, 1, 1};
+  const int64_t positions_without_cache = batch * length * length / 2;
+  if (positions_without_cache > 500'000) return {1, 0, 1};
+  return {flags.rounds, 1, positions_without_cache > 50'000 ? 1 : 5};
+}
+
+Json question(const DecodeShape& s, int threads) {
+  return {{"d_model", s.d_model},       {"d_ff", s.d_ff},
+          {"layers", s.layers},         {"heads", s.heads},
+          {"vocabulary", s.vocabulary}, {"max_positions", s.max_positions},
+          {"threads", threads}};
+}
+
+struct Side {
+  std::vector<double> speeds, memory;
+  std::map<std::string, std::vector<double>> phases;  // milliseconds for each token of a sentence
+
+  void add(const Json& answer, int64_t length) {
+    speeds.push_back(answer.at("tokens_per_second"));
+    memory.push_back((answer.at("peak_bytes").get<double>() - answer.at("empty_bytes").get<double>()) /
+                     (1 << 20));
+    if (!answer.contains("phases")) return;
+    for (const auto& [phase, seconds] : answer.at("phases").items())
+      phases[phase].push_back(1e3 * seconds.get<double>() / static_cast<double>(length));
+  }
+};
+
+void add_rows(const std::string& name, const Side& floe, const Side& peer, const std::string& peer_name,
+              BenchReport& report) {
+  const bool both = !peer.speeds.empty();
+  const auto row = [&](const std::string& metric, const std::vector<double>& ours,
+                       const std::vector<double>* theirs, bool more_is_better) {
+    BenchRow out{name, metric, median(ours), {}, peer_name, more_is_better};
+    if (theirs != nullptr) out.peer = median(*theirs);
+    report.row(out);
+  };
+  row("tokens/s", floe.speeds, both ? &peer.speeds : nullptr, true);
+  row("peak memory, MiB", floe.memory, both ? &peer.memory : nullptr, false);
+  for (const auto& [phase, values] : floe.phases) {
+    const auto theirs = peer.phases.find(phase);
+    row("ms per step: " + phase, values, theirs == peer.phases.end() ? nullptr : &theirs->second, false);
+  }
+  fmt::print("{}: {:.1f} tokens/s{}\n", name, median(floe.speeds),
+             both ? fmt::format(", {} {:.1f}", peer_name, median(peer.speeds)) : "");
+}
+
+void compare_caches(const BenchFlags& flags, const DecodePlan& plan, BenchReport& report) {
+  const std::string program = own_program();
+  for (const int64_t batch : plan.batches) {
+    for (const int64_t length : plan.cache_lengths) {
+      const Repeats repeats = repeats_of(flags, batch, length);
+      Json asked = question(plan.shape, flags.threads);
+      asked.update({{"batch", batch},
+                    {"source", plan.source},
+                    {"length", length},
+                    {"beam", 1},
+                    {"warmup", repeats.warmup},
+                    {"runs", repeats.runs}});
+      Side with, without;
+      for (int round = 0; round < repeats.rounds; ++round) {
+        for (const bool cache : {true, false}) {
+          asked["cache"] = cache;
+          (cache ? with : without)
+              .add(run_for_json({program, "bench", "decode", "--one", asked.dump()}), length);
+        }
+      }
+      add_rows(fmt::format("greedy, batch {}, length {}", batch, length), with, without,
+               "Floe without KV cache", report);
+    }
+  }
+}
+
+struct TemporaryFolder {
+  explicit TemporaryFolder(std::string name) : path(std::move(name)) {
+    std::filesystem::create_directories(path);
+  }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+  std::string path;
+};
+
+void compare_ctranslate2(const BenchFlags& flags, const DecodePlan& plan, BenchReport& report) {
+  const std::string program = own_program();
+  const TemporaryFolder folder(temporary_name(std::filesystem::temp_directory_path() / "floe-bench"));
+  const std::string model = folder.path + "/floe", peer_model = folder.path + "/ctranslate2";
+  Json save = question(plan.shape, flags.threads);
+  save["save"] = model;
+  run_for_json({program, "bench", "decode", "--one", save.dump()});
+  if (!flags.peer.empty()) {
+    const Json exported = run_for_json({flags.peer, flags.scripts + "/ct2_export.py", model, peer_model});
+    report.version("ctranslate2", exported.at("version"));
+  }
+  for (const int64_t batch : plan.batches) {
+    for (const int64_t length : plan.peer_lengths) {
+      Json asked = {{"model", model},
+                    {"batch", batch},
+                    {"source", plan.source},
+                    {"length", length},
+                    {"beam", plan.beam},
+                    {"threads", flags.threads},
+                    {"vocabulary", plan.shape.vocabulary},
+                    {"warmup", 1},
+                    {"runs", flags.quick ? 1 : 5}};
+      Side floe, peer;
+      for (int round = 0; round < (flags.quick ? 1 : flags.rounds); ++round) {
+        asked["model"] = model;
+        Json answer = run_for_json({program, "bench", "decode", "--one", asked.dump()});
+        answer.erase("phases");
+        floe.add(answer, length);
+        if (flags.peer.empty()) continue;
+        asked["model"] = peer_model;
+        peer.add(run_for_json({flags.peer, flags.scripts + "/decode_peer.py", asked.dump()}), length);
+      }
+      add_rows(fmt::format("beam {}, batch {}, length {}", plan.beam, batch, length), floe, peer,
+               "CTranslate2 fp32", report);
+    }
+  }
+}
+
+}  // namespace
+
+int bench_decode(const BenchFlags& flags) {
+  if (flags.which != "all" && flags.which != "cache" && flags.which != "peer")
+    throw UsageError(fmt::format("--case is one of all, cache, peer, not '{}'", flags.which));
+  const DecodePlan plan = plan_of(flags);
+  BenchReport report(flags.command, flags.threads);
+  report["model"] =
+      fmt::format("{}/{}, {}+{} layers, {} pieces, random weights; source of {} tokens", plan.shape.d_model,
+                  plan.shape.d_ff, plan.shape.layers, plan.shape.layers, plan.shape.vocabulary, plan.source);
+  if (flags.which != "peer") compare_caches(flags, plan, report);
+  if (flags.which != "cache") compare_ctranslate2(flags, plan, report);
+  report.write(flags.output.empty() ? "bench/results/decode-cpu.json" : flags.output);
+  return 0;
+}
+
+}  // namespace floe

@@ -1,0 +1,171 @@
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+
+#include "base/error.h"
+#include "bench_decode.h"
+#include "bench_process.h"
+#include "device/cpu/thread_pool.h"
+#include "kernel/kernel.h"
+#include "runtime/state.h"
+#include "translate/engine.h"
+#include "translate/model_file.h"
+
+namespace floe {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+ModelConfig config_of(const Json& q) {
+  ModelConfig config;
+  config.d_model = q.at("d_model");
+  config.d_ff = q.at("d_ff");
+  config.encoder_layers = config.decoder_layers = q.at("layers");
+  config.heads = config.kv_heads = q.at("heads");
+  config.source_vocabulary = config.target_vocabulary = q.at("vocabulary");
+  config.max_positions = q.at("max_positions");
+  config.pad_id = 0;
+  config.start_id = 2;
+  config.eos_id = 3;
+  return config;
+}
+
+// Tokens are named as decode_peer.py names them.
+ModelFile random_model(const Json& q) {
+  const ModelConfig config = config_of(q);
+  std::vector<std::string> tokens = {"<pad>", "<unk>", "<s>", "</s>"};
+  for (int64_t i = 4; i < config.target_vocabulary; ++i) tokens.push_back(fmt::format("t{}", i));
+  const TextCodec codec(Vocabulary(tokens, "bench", "<unk>"), TokenSplit::spaces, {0, 2, 3});
+  ModelFile model{
+      .config = config, .weights = initial_weights(config, 1), .text = {.source = codec, .target = codec}};
+  apply_config(config, &model.text);
+  return model;
+}
+
+std::vector<SequenceRow> random_rows(const Json& q, int64_t vocabulary) {
+  std::mt19937 random(1);
+  std::uniform_int_distribution<int32_t> draw(4, static_cast<int32_t>(vocabulary) - 1);
+  std::vector<SequenceRow> rows(q.at("batch").get<size_t>());
+  for (SequenceRow& row : rows) {
+    row.source.resize(q.at("source").get<size_t>());
+    for (int32_t& id : row.source) id = draw(random);
+  }
+  return rows;
+}
+
+DecodeEngineOptions engine_options(const Json& q) {
+  const int64_t rows = q.at("batch").get<int64_t>() * q.at("beam").get<int64_t>();
+  const int64_t length = q.at("length");
+  DecodeEngineOptions options;
+  options.cached = q.value("cache", true);
+  options.max_rows = rows;
+  options.cache_positions = options.cached ? rows * length : 1;
+  options.source_positions = q.at("batch").get<int64_t>() * (q.at("source").get<int64_t>() + 15);
+  options.max_target = length;
+  // Without a cache every step has sizes of its own; binding them again in every run is not what is compared.
+  options.max_bindings = static_cast<size_t>(length) + 2;
+  return options;
+}
+
+SearchOptions forced_length(const Json& q) {
+  SearchOptions search;
+  search.beam = q.at("beam");
+  search.min_length = search.max_length = q.at("length");
+  search.max_length_ratio = 0;
+  search.ends = {3};
+  return search;
+}
+
+const char* phase_of(const StepTime& time) {
+  if (time.where.starts_with("output") || time.where.starts_with("search")) return "vocabulary";
+  if (time.op.find("attention") != std::string::npos || time.op == "cache_append") return "attention";
+  if (time.op == "matmul" || time.op == "linear") return "projections";
+  return "other";
+}
+
+// Seconds of a run by phase; "other" holds what passes between kernels too.
+Json phases_of(const DecodeEngine::Profile& profile, int runs, double seconds) {
+  Json phases = {
+      {"projections", 0.0}, {"attention", 0.0}, {"vocabulary", 0.0}, {"encoder", 0.0}, {"other", 0.0}};
+  const auto add = [&](const std::string& phase, double total) {
+    phases[phase] = phases[phase].get<double>() + total / runs;
+  };
+  for (const StepTime& time : profile.encoder) add("encoder", time.seconds);
+  for (const StepTime& time : profile.steps) add(phase_of(time), time.seconds);
+  double sum = 0;
+  for (const auto& [phase, value] : phases.items()) sum += value.get<double>();
+  phases["other"] = phases["other"].get<double>() + std::max(0.0, seconds - sum);
+  return phases;
+}
+
+Json lines_of(const DecodeEngine::Profile& profile, int runs) {
+  Json lines = Json::array();
+  for (const auto* list : {&profile.encoder, &profile.steps}) {
+    for (const StepTime& time : *list) {
+      if (time.calls == 0) continue;
+      lines.push_back({{"op", time.op},
+                       {"where", time.where},
+                       {"milliseconds", 1e3 * time.seconds / runs},
+                       {"calls", time.calls / runs}});
+    }
+  }
+  return lines;
+}
+
+}  // namespace
+
+int bench_decode_one(const std::string& text) {
+  const int64_t empty = peak_resident_bytes();
+  const Json q = Json::parse(text);
+  if (q.contains("save")) {
+    save_model(q.at("save"), random_model(q));
+    fmt::print("{}\n", Json({{"saved", q.at("save")}}).dump());
+    return 0;
+  }
+  ModelFile model = q.contains("model") ? load_model(q.at("model")) : random_model(q);
+  KernelTable kernels;
+  add_all_cpu_kernels(kernels);
+  State state;
+  for (auto& [name, tensor] : model.weights) state.set(name, std::move(tensor));
+  ThreadPool pool(q.at("threads"));
+  DecodeEngine engine(model.config, state, kernels, pool, engine_options(q));
+  const std::vector<SequenceRow> rows = random_rows(q, model.config.source_vocabulary);
+  const SearchOptions search = forced_length(q);
+  const auto run = [&] {
+    const auto results = engine.decode(rows, search, {});
+    for (const auto& hypotheses : results) {
+      const auto length = static_cast<int64_t>(hypotheses.front().tokens.size());
+      FLOE_CHECK(length == search.max_length, "a hypothesis of {} tokens", length);
+    }
+  };
+  const int warmup = q.at("warmup"), runs = q.at("runs");
+  for (int i = 0; i < warmup; ++i) run();
+  engine.set_profile(true);
+  std::vector<double> wall, cpu;
+  for (int i = 0; i < runs; ++i) {
+    const double cpu_start = cpu_seconds();
+    const auto start = std::chrono::steady_clock::now();
+    run();
+    wall.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    cpu.push_back(cpu_seconds() - cpu_start);
+  }
+  double total = 0;
+  for (const double seconds : wall) total += seconds;
+  const double seconds = median(wall);
+  const auto tokens = static_cast<double>(rows.size()) * static_cast<double>(search.max_length);
+  const DecodeEngine::Profile profile = engine.profile();
+  fmt::print("{}\n", Json({{"seconds", seconds},
+                           {"cpu_seconds", median(cpu)},
+                           {"tokens_per_second", tokens / seconds},
+                           {"peak_bytes", peak_resident_bytes()},
+                           {"empty_bytes", empty},
+                           {"version", FLOE_VERSION},
+                           {"phases", phases_of(profile, runs, total / runs)},
+                           {"profile", lines_of(profile, runs)}})
+                         .dump());
+  return 0;
+}
+
+}  // namespace floe

@@ -1,0 +1,69 @@
+#include "bench_report.h"
+
+#include <fmt/core.h>
+#include <time.h>
+
+#include <array>
+#include <filesystem>
+#include <fstream>
+
+#include "base/error.h"
+#include "base/file.h"
+
+namespace floe {
+namespace {
+
+std::string processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  }
+  return "unknown processor";
+}
+
+std::string today() {
+  const time_t now = ::time(nullptr);
+  tm parts;
+  ::gmtime_r(&now, &parts);
+  std::array<char, 16> text;
+  const size_t n = std::strftime(text.data(), text.size(), "%Y-%m-%d", &parts);
+  return {text.data(), n};
+}
+
+}  // namespace
+
+BenchReport::BenchReport(std::string command, int threads) {
+  json_["device"] = fmt::format("{}, {} threads", processor_name(), threads);
+  json_["versions"]["floe"] = FLOE_VERSION;
+  json_["versions"]["compiler"] = "g++ " __VERSION__;
+  json_["date"] = today();
+  json_["command"] = std::move(command);
+  json_["rows"] = nlohmann::ordered_json::array();
+}
+
+void BenchReport::row(const BenchRow& row) {
+  nlohmann::ordered_json json;
+  json["case"] = row.name;
+  json["metric"] = row.metric;
+  json["floe"] = row.floe;
+  json["peer"] = nullptr;
+  json["peer_name"] = nullptr;
+  json["ratio"] = nullptr;
+  if (row.peer) {
+    json["peer"] = *row.peer;
+    json["peer_name"] = row.peer_name;
+    const double above = row.more_is_better ? row.floe : *row.peer;
+    const double below = row.more_is_better ? *row.peer : row.floe;
+    if (below > 0) json["ratio"] = above / below;
+  }
+  json_["rows"].push_back(std::move(json));
+}
+
+void BenchReport::write(const std::string& path) const {
+  std::error_code error;
+  std::filesystem::create_directories(folder_of(path), error);
+  if (error) fail_io("cannot create {}: {}", folder_of(path), error.message());
+  write_file(path, json_.dump(2) + "\n");
+}
+
+}  // namespace floe

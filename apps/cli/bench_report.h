@@ -1,0 +1,36 @@
+// A benchmark's result file, from which bench/report.py makes tables and charts:
+//   device, versions, date, command
+//   rows   of case, metric, floe, peer, peer_name, ratio (above 1: Floe is better; null without a peer)
+// and what a benchmark adds: profiles.
+#pragma once
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+namespace floe {
+
+struct BenchRow {
+  std::string name;    // of the case
+  std::string metric;  // with its unit: "tokens/s", "peak memory, MiB"
+  double floe = 0;
+  std::optional<double> peer;
+  std::string peer_name;
+  bool more_is_better = true;
+};
+
+class BenchReport {
+ public:
+  BenchReport(std::string command, int threads);
+
+  void version(const std::string& name, const std::string& value) { json_["versions"][name] = value; }
+  void row(const BenchRow& row);
+  nlohmann::ordered_json& operator[](const std::string& key) { return json_[key]; }
+
+  // Throws Error{io}.
+  void write(const std::string& path) const;
+
+ private:
+  nlohmann::ordered_json json_;
+};
+
+}  // namespace floe

@@ -1,0 +1,189 @@
+#include "bench_train.h"
+
+#include <fmt/core.h>
+
+#include <chrono>
+#include <random>
+
+#include "base/error.h"
+#include "bench_process.h"
+#include "bench_report.h"
+#include "command.h"
+#include "kernel/kernel.h"
+#include "train/engine.h"
+
+namespace floe {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct TrainCase {
+  const char* name;
+  int64_t d_model, d_ff, layers, heads, vocabulary;
+  int64_t batch, source, target;
+  double dropout;
+  int warmup, steps;
+};
+
+// Shapes of the models that Floe ships and of those that the literature trains.
+constexpr TrainCase kCases[] = {
+    {"multi30k", 128, 256, 4, 4, 10000, 128, 24, 24, 0.3, 2, 7},
+    {"tatoeba", 256, 512, 3, 4, 8000, 128, 24, 24, 0.3, 2, 5},
+    {"small", 256, 1024, 3, 4, 8000, 128, 24, 24, 0.1, 2, 5},
+    {"base", 512, 2048, 6, 8, 32000, 16, 32, 32, 0.1, 1, 3},
+};
+constexpr TrainCase kQuick = {"quick", 32, 64, 1, 2, 100, 4, 6, 6, 0.1, 1, 2};
+
+std::vector<TrainCase> chosen_cases(const BenchFlags& flags) {
+  if (flags.quick) return {kQuick};
+  std::vector<TrainCase> cases;
+  std::string names = "all";
+  for (const TrainCase& c : kCases) {
+    names += fmt::format(", {}", c.name);
+    if (flags.which == "all" || flags.which == c.name) cases.push_back(c);
+  }
+  if (cases.empty()) throw UsageError(fmt::format("--case is one of {}, not '{}'", names, flags.which));
+  return cases;
+}
+
+Json question(const TrainCase& c, int threads) {
+  return {{"d_model", c.d_model},       {"d_ff", c.d_ff},     {"layers", c.layers}, {"heads", c.heads},
+          {"vocabulary", c.vocabulary}, {"batch", c.batch},   {"source", c.source}, {"target", c.target},
+          {"dropout", c.dropout},       {"threads", threads}, {"warmup", c.warmup}, {"steps", c.steps}};
+}
+
+std::string description(const TrainCase& c) {
+  return fmt::format("{}: {}/{}, {}+{} layers, {} pieces, batch {}x{}", c.name, c.d_model, c.d_ff, c.layers,
+                     c.layers, c.vocabulary, c.batch, c.source);
+}
+
+ModelConfig config_of(const Json& q) {
+  ModelConfig config;
+  config.d_model = q.at("d_model");
+  config.d_ff = q.at("d_ff");
+  config.encoder_layers = config.decoder_layers = q.at("layers");
+  config.heads = config.kv_heads = q.at("heads");
+  config.source_vocabulary = config.target_vocabulary = q.at("vocabulary");
+  config.residual_dropout = q.at("dropout");
+  config.pad_id = 0;
+  config.start_id = 2;
+  config.eos_id = 3;
+  return config;
+}
+
+// Random ids that are no special ones, all sentences of full length: as train_peer.py draws them.
+BatchTensors random_batch(const Json& q) {
+  const int64_t B = q.at("batch"), S = q.at("source"), T = q.at("target");
+  std::mt19937 random(1);
+  std::uniform_int_distribution<int32_t> draw(4, q.at("vocabulary").get<int32_t>() - 1);
+  BatchTensors batch{Tensor(DType::i32, {B, S}), Tensor(DType::i32, {B}), Tensor(DType::i32, {B, T}),
+                     Tensor(DType::i32, {B, T}), Tensor(DType::i32, {B})};
+  for (Tensor* ids : {&batch.source, &batch.target_out})
+    for (int64_t i = 0; i < ids->size(); ++i) ids->as<int32_t>()[i] = draw(random);
+  for (int64_t b = 0; b < B; ++b) {
+    batch.source_lengths.as<int32_t>()[b] = static_cast<int32_t>(S);
+    batch.ordinals.as<int32_t>()[b] = static_cast<int32_t>(b);
+    for (int64_t t = 0; t < T; ++t)
+      batch.target_in.as<int32_t>()[b * T + t] = t == 0 ? 2 : batch.target_out.as<int32_t>()[b * T + t - 1];
+  }
+  return batch;
+}
+
+struct Side {
+  std::vector<double> speeds, memory;
+  void add(const Json& answer) {
+    speeds.push_back(answer.at("tokens_per_second"));
+    memory.push_back((answer.at("peak_bytes").get<double>() - answer.at("empty_bytes").get<double>()) /
+                     (1 << 20));
+  }
+};
+
+}  // namespace
+
+int bench_train_one(const std::string& text) {
+  const int64_t empty = peak_resident_bytes();
+  const Json q = Json::parse(text);
+  const ModelConfig config = config_of(q);
+  TrainingEngineOptions options;
+  options.optimizer.clip_norm = 1;
+  KernelTable kernels;
+  add_all_cpu_kernels(kernels);
+  ThreadPool pool(q.at("threads"));
+  State state;
+  TrainingEngine engine(config, options, initial_weights(config, 1), kernels, pool, state);
+  const BatchTensors batch = random_batch(q);
+  std::vector<double> wall, cpu;
+  int64_t update = 0;
+  const auto step = [&] {
+    ++update;
+    const StepOutcome outcome = engine.update({&batch, 1}, 1e-4F, update, static_cast<uint32_t>(update));
+    if (outcome.skipped) fail_user("bench train: update {} was not finite", update);
+  };
+  const int warmup = q.at("warmup"), steps = q.at("steps");
+  for (int i = 0; i < warmup; ++i) step();
+  for (int i = 0; i < steps; ++i) {
+    const double cpu_start = cpu_seconds();
+    const auto start = std::chrono::steady_clock::now();
+    step();
+    wall.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    cpu.push_back(cpu_seconds() - cpu_start);
+  }
+  const int64_t peak = peak_resident_bytes();
+  engine.session().set_profile(true);
+  constexpr int kProfiled = 2;
+  for (int i = 0; i < kProfiled; ++i) step();
+  Json profile = Json::array();
+  for (const StepTime& time : engine.session().profile()) {
+    if (time.calls == 0) continue;
+    profile.push_back({{"op", time.op},
+                       {"where", time.where},
+                       {"milliseconds", 1e3 * time.seconds / kProfiled},
+                       {"calls", time.calls / kProfiled}});
+  }
+  const double seconds = median(wall);
+  const auto tokens = static_cast<double>(batch.source.size() + batch.target_in.size());
+  fmt::print("{}\n", Json({{"seconds", seconds},
+                           {"cpu_seconds", median(cpu)},
+                           {"tokens_per_second", tokens / seconds},
+                           {"peak_bytes", peak},
+                           {"empty_bytes", empty},
+                           {"version", FLOE_VERSION},
+                           {"profile", profile}})
+                         .dump());
+  return 0;
+}
+
+int bench_train(const BenchFlags& flags) {
+  BenchReport report(flags.command, flags.threads);
+  const std::string program = own_program();
+  for (const TrainCase& c : chosen_cases(flags)) {
+    const std::string asked = question(c, flags.threads).dump();
+    Side floe, peer;
+    Json last;
+    for (int round = 0; round < (flags.quick ? 1 : flags.rounds); ++round) {
+      last = run_for_json({program, "bench", "train", "--one", asked});
+      floe.add(last);
+      if (flags.peer.empty()) continue;
+      const Json answer = run_for_json({flags.peer, flags.scripts + "/train_peer.py", asked});
+      peer.add(answer);
+      report.version("pytorch", answer.at("version"));
+    }
+    BenchRow row{description(c), "tokens/s", median(floe.speeds), {}, "PyTorch, eager"};
+    if (!flags.peer.empty()) row.peer = median(peer.speeds);
+    report.row(row);
+    fmt::print("{}: {:.0f} tokens/s{}\n", row.name, row.floe,
+               row.peer ? fmt::format(", PyTorch {:.0f}", *row.peer) : "");
+    row.metric = "peak memory, MiB";
+    row.more_is_better = false;
+    row.floe = median(floe.memory);
+    if (row.peer) row.peer = median(peer.memory);
+    report.row(row);
+    std::map<std::string, double> by_op;
+    for (const Json& line : last.at("profile")) by_op[line.at("op")] += line.at("milliseconds").get<double>();
+    report["profiles"][row.name] = by_op;
+  }
+  report.write(flags.output.empty() ? "bench/results/train-cpu.json" : flags.output);
+  return 0;
+}
+
+}  // namespace floe

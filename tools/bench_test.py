@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""`floe bench` with tiny models and no peers: the results have the form that bench/report.py reads.
+
+    tools/bench_test.py FLOE
+"""
+import json
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+FLOE = sys.argv.pop(1)
+
+
+class Bench(unittest.TestCase):
+    def bench(self, *arguments):
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder, "results", "cpu.json")
+            subprocess.run([FLOE, "bench", *arguments, "--quick", "--output", output], check=True, capture_output=True)
+            return json.loads(output.read_text())
+
+    def refusal(self, *arguments):
+        run = subprocess.run([FLOE, "bench", *arguments], capture_output=True, text=True)
+        self.assertEqual(run.returncode, 2)
+        return run.stderr
+
+    def check_head(self, results):
+        self.assertRegex(results["device"], r".+, 2 threads$")
+        self.assertEqual(set(results["versions"]), {"floe", "compiler"})
+        self.assertRegex(results["date"], r"^\d{4}-\d\d-\d\d$")
+        for row in results["rows"]:
+            self.assertEqual(list(row), ["case", "metric", "floe", "peer", "peer_name", "ratio"])
+            self.assertGreaterEqual(row["floe"], 0)
+
+    def test_train(self):
+        results = self.bench("train")
+        self.check_head(results)
+        self.assertEqual(results["command"], "floe bench train --case all --threads 2 --rounds 3 --quick")
+        self.assertEqual([row["metric"] for row in results["rows"]], ["tokens/s", "peak memory, MiB"])
+        for row in results["rows"]:
+            self.assertGreater(row["floe"], 0)
+            self.assertIsNone(row["peer"])
+            self.assertIsNone(row["ratio"])
+        (profile,) = results["profiles"].values()
+        self.assertIn("matmul", profile)
+
+    def test_decode(self):
+        results = self.bench("decode")
+        self.check_head(results)
+        phases = {"ms per step: " + p for p in ("projections", "attention", "vocabulary", "encoder", "other")}
+        cases = {}
+        for row in results["rows"]:
+            cases.setdefault(row["case"], {})[row["metric"]] = row
+        self.assertEqual(set(cases), {f"greedy, batch {b}, length {n}" for b in (1, 2) for n in (4, 8)} |
+                         {f"beam 2, batch {b}, length 4" for b in (1, 2)})
+        for case, metrics in cases.items():
+            speed = metrics["tokens/s"]
+            self.assertGreater(speed["floe"], 0)
+            if case.startswith("beam"):
+                self.assertEqual(set(metrics), {"tokens/s", "peak memory, MiB"})
+                self.assertIsNone(speed["peer"])
+                continue
+            self.assertEqual(set(metrics), {"tokens/s", "peak memory, MiB"} | phases)
+            self.assertEqual(speed["peer_name"], "Floe without KV cache")
+            self.assertAlmostEqual(speed["ratio"], speed["floe"] / speed["peer"])
+            memory = metrics["peak memory, MiB"]
+            self.assertAlmostEqual(memory["ratio"], memory["peer"] / memory["floe"])
+
+    def test_refusals(self):
+        self.assertIn("bench measures train or decode", self.refusal())
+        self.assertIn("train has no option --tread; did you mean --threads?", self.refusal("train", "--tread", "2"))
+        self.assertIn("--case is one of all, multi30k, tatoeba, small, base, not 'huge'",
+                      self.refusal("train", "--case", "huge"))
+        self.assertIn("--case is one of all, cache, peer, not 'x'", self.refusal("decode", "--case", "x"))
+        self.assertIn("--rounds is 0; it must be at least 1", self.refusal("train", "--rounds", "0"))
+
+    def test_a_peer_that_fails_is_named(self):
+        run = subprocess.run([FLOE, "bench", "train", "--quick", "--peer", "/no/python", "--output", "/dev/null"],
+                             capture_output=True, text=True)
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("/no/python bench/train_peer.py", run.stderr)
+        self.assertIn("cannot be started", run.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -85,6 +85,7 @@ class Trainer {
     engine.label_smoothing = options.label_smoothing;
     engine.optimizer = options.optimizer;
     engine.accumulate = options.micro_batches > 1;
+    engine.recompute = options.recompute;
     Weights weights = begin_ ? std::move(begin_->weights)
                              : initial_weights(config_, static_cast<uint32_t>(options.seed));
     engine_ = std::make_unique<TrainingEngine>(config_, engine, std::move(weights), kernels_, *pool_, state_);

@@ -55,8 +55,13 @@ function(room_test NAME)
   endif()
   add_executable(${NAME}_test ${R_SOURCES})
   target_link_libraries(${NAME}_test PRIVATE ${R_LIBS} GTest::gmock GTest::gtest_main)
-  target_compile_definitions(${NAME}_test PRIVATE
-    FLOE_SOURCE_DIR="${PROJECT_SOURCE_DIR}" FLOE_BINARY_DIR="${PROJECT_BINARY_DIR}")
+  # Only the sources that name it get the path, so that the others' objects serve every checkout (ccache).
+  foreach(source IN LISTS R_SOURCES)
+    file(STRINGS ${source} uses REGEX "FLOE_SOURCE_DIR" LIMIT_COUNT 1)
+    if(uses)
+      set_property(SOURCE ${source} APPEND PROPERTY COMPILE_DEFINITIONS FLOE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+    endif()
+  endforeach()
   gtest_discover_tests(${NAME}_test TEST_PREFIX ${NAME}. DISCOVERY_MODE PRE_TEST
     PROPERTIES LABELS ${NAME} TIMEOUT 300)
 endfunction()

@@ -41,11 +41,15 @@ echo '这本书很有意思。' | "$floe" translate --model "$model" --input -
 # Held-out sentences with their references, when the model's folder brings them.
 if [ -f "$model/test.src" ] && [ -f "$model/test.ref" ]; then
   printf '\n== Score on held-out sentences\n'
-  "$floe" evaluate --model "$model" --input "$model/test.src" --reference "$model/test.ref"
+  "$floe" evaluate --model "$model" --source "$model/test.src" --references "$model/test.ref"
 fi
 
-printf '\n== Decoding with and without the key/value cache\n'
-for cache in on off; do
-  printf '\ncache %s\n' "$cache"
-  "$floe" bench decode --model "$model" --input "$sentences" --kv-cache "$cache"
+printf '\n== The same translations without the key/value cache\n'
+for i in $(seq 40); do cat "$sentences"; done >build/demo.many
+for cache in "" --no-kv-cache; do
+  printf '%s: ' "${cache:-with the cache}"
+  start=$(date +%s%N)
+  "$floe" translate --model "$model" --input build/demo.many --output "build/demo.many${cache}.out" $cache
+  echo "$(((($(date +%s%N) - start)) / 1000000)) ms"
 done
+cmp build/demo.many.out build/demo.many--no-kv-cache.out

@@ -27,6 +27,7 @@ Run translate_command(CLI::App& app);
 Run score_command(CLI::App& app);
 Run evaluate_command(CLI::App& app);
 Run inspect_command(CLI::App& app);
+Run train_command(CLI::App& app);
 Run bench_command(CLI::App& app);
 Run version_command(CLI::App& app);
 

@@ -36,7 +36,7 @@ std::vector<std::string> translations(const Flags& flags) {
   return out;
 }
 
-void print_json(const Evaluation& evaluation) {
+void print_json(const EvaluationReport& evaluation) {
   nlohmann::ordered_json json;
   for (const Field& field : evaluation.fields())
     std::visit([&](const auto& value) { json[field.name] = value; }, field.value);
@@ -54,7 +54,7 @@ int run(const Flags& flags) {
   std::vector<std::vector<std::string>> references;
   for (const std::string& path : flags.references) references.push_back(read_lines(path));
   const auto hypotheses = flags.hypotheses.empty() ? translations(flags) : read_lines(flags.hypotheses);
-  const Evaluation evaluation = evaluate(hypotheses, references, options);
+  const EvaluationReport evaluation = evaluate(hypotheses, references, options);
   if (flags.json) {
     print_json(evaluation);
   } else {

@@ -14,6 +14,7 @@ int main(int argc, char** argv) {
       {"score", "probability that the model gives to translations", floe::score_command},
       {"evaluate", "BLEU and chrF of translations against references", floe::evaluate_command},
       {"inspect", "a model's graphs, compiled programs and memory", floe::inspect_command},
+      {"train", "train a model on parallel text", floe::train_command},
       {"bench", "speed and memory, beside what else there is", floe::bench_command},
       {"version", "what this program is", floe::version_command},
   }};

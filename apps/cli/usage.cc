@@ -97,6 +97,7 @@ int run_command_line(const CommandLine& line, int argc, const char* const* argv)
   try {
     CLI::App app{"Floe trains Transformer translation models and translates with them.", "floe"};
     std::vector<std::pair<const CLI::App*, Run>> runs;
+    app.set_version_flag("--version", fmt::format("floe {}", FLOE_VERSION));
     for (const auto& command : line.commands) {
       CLI::App* sub = app.add_subcommand(command.name, command.summary);
       runs.emplace_back(sub, command.add(*sub));

@@ -111,7 +111,7 @@ std::string BleuScore::line(int digits) const {
 
 SegmentStats bleu_statistics(const Lines& hypotheses, const std::vector<Lines>& references,
                              const BleuOptions& options) {
-  const Corpus corpus = make_corpus(hypotheses, references, options.letters);
+  const SegmentCorpus corpus = make_corpus(hypotheses, references, options.letters);
   SegmentStats stats{.width = kColumns};
   for (size_t i = 0; i < corpus.hypotheses.size(); ++i) {
     const Words hypothesis = split_words(tokenize(options.tokenizer, corpus.hypotheses[i]));

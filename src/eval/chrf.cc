@@ -117,7 +117,7 @@ std::string ChrfScore::line(int digits) const { return fmt::format("{} = {:.{}f}
 SegmentStats chrf_statistics(const Lines& hypotheses, const std::vector<Lines>& references,
                              const ChrfOptions& options) {
   check(options);
-  const Corpus corpus = make_corpus(hypotheses, references, options.letters);
+  const SegmentCorpus corpus = make_corpus(hypotheses, references, options.letters);
   SegmentStats stats{.width =
                          kColumnsPerOrder * static_cast<size_t>(options.char_order + options.word_order)};
   for (size_t i = 0; i < corpus.hypotheses.size(); ++i) {

@@ -52,13 +52,13 @@ ChrfOptions EvaluationOptions::chrf_plus_plus() const {
   return options;
 }
 
-std::vector<std::string> Evaluation::lines(int digits) const {
+std::vector<std::string> EvaluationReport::lines(int digits) const {
   return {with_signature(bleu.line(digits), bleu_signature),
           with_signature(chrf.line(digits), chrf_signature),
           with_signature(chrf_plus_plus.line(digits), chrf_plus_plus_signature)};
 }
 
-std::vector<Field> Evaluation::fields() const {
+std::vector<Field> EvaluationReport::fields() const {
   std::vector<Field> fields{{"segments", static_cast<int64_t>(segments)}, {"bleu", bleu.score}};
   for (size_t n = 0; n < kBleuOrder; ++n) {
     fields.push_back({"bleu_precision_" + std::to_string(n + 1), bleu.precisions[n]});
@@ -75,7 +75,7 @@ std::vector<Field> Evaluation::fields() const {
   return fields;
 }
 
-Evaluation evaluate(const Lines& hypotheses, const std::vector<Lines>& references,
+EvaluationReport evaluate(const Lines& hypotheses, const std::vector<Lines>& references,
                     const EvaluationOptions& options) {
   return {.bleu = bleu(hypotheses, references, options.bleu()),
           .chrf = chrf(hypotheses, references, options.chrf()),

@@ -33,7 +33,7 @@ struct Field {
   std::variant<double, int64_t, std::string> value;
 };
 
-struct Evaluation {
+struct EvaluationReport {
   BleuScore bleu;
   ChrfScore chrf, chrf_plus_plus;
   std::string bleu_signature, chrf_signature, chrf_plus_plus_signature;
@@ -46,7 +46,7 @@ struct Evaluation {
 
 // Lines are taken as they are: BLEU drops spaces at a line's end itself, chrF keeps them if whitespace is
 // kept. Throws what make_corpus and bleu_from_sums throw.
-Evaluation evaluate(const Lines& hypotheses, const std::vector<Lines>& references,
+EvaluationReport evaluate(const Lines& hypotheses, const std::vector<Lines>& references,
                     const EvaluationOptions& options = {});
 
 struct Comparison {

@@ -100,7 +100,7 @@ TEST(Evaluate, GivesEachMetricTheOptionsMeantForIt) {
                                   .effective_order = true,
                                   .chrf_whitespace = Whitespace::kept,
                                   .chrf_smoothing = ChrfSmoothing::epsilon};
-  const Evaluation result = evaluate({"The Cat", "x"}, {{"the cat", "y"}}, options);
+  const EvaluationReport result = evaluate({"The Cat", "x"}, {{"the cat", "y"}}, options);
   EXPECT_EQ(
       result.bleu.score,
       bleu({"the cat", "x"}, {{"the cat", "y"}},
@@ -116,7 +116,7 @@ TEST(Evaluate, GivesEachMetricTheOptionsMeantForIt) {
 }
 
 TEST(Evaluate, NamesEveryFieldOnce) {
-  const Evaluation result = evaluate(kHypotheses, kReferences);
+  const EvaluationReport result = evaluate(kHypotheses, kReferences);
   std::vector<std::string> names;
   for (const Field& field : result.fields()) {
     EXPECT_THAT(names, testing::Not(testing::Contains(field.name)));

@@ -26,10 +26,10 @@ std::vector<int64_t> SegmentStats::sums() const {
   return total;
 }
 
-Corpus make_corpus(const Lines& hypotheses, const std::vector<Lines>& references, Case letters) {
+SegmentCorpus make_corpus(const Lines& hypotheses, const std::vector<Lines>& references, Case letters) {
   if (hypotheses.empty()) fail_user("nothing to evaluate: there are no hypotheses");
   if (references.empty()) fail_user("nothing to evaluate against: there are no references");
-  Corpus corpus;
+  SegmentCorpus corpus;
   for (size_t i = 0; i < references.size(); ++i) {
     if (references[i].size() != hypotheses.size()) {
       fail_user("{} hypotheses but {} lines in reference {}: line i must translate line i", hypotheses.size(),

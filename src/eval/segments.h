@@ -20,7 +20,7 @@ struct SegmentStats {
   std::vector<int64_t> sums() const;  // [width]
 };
 
-struct Corpus {
+struct SegmentCorpus {
   std::vector<std::u32string> hypotheses;               // [segments]
   std::vector<std::vector<std::u32string>> references;  // [references][segments]
 };
@@ -29,7 +29,7 @@ enum class Case { mixed, lower };
 
 // Throws Error{user} when there is no hypothesis or no reference, when a reference has another number of
 // lines (naming both counts), or when a line is not UTF-8 (naming it).
-Corpus make_corpus(const Lines& hypotheses, const std::vector<Lines>& references, Case letters);
+SegmentCorpus make_corpus(const Lines& hypotheses, const std::vector<Lines>& references, Case letters);
 
 // `floe-0.1.0`. It stands in a signature where sacreBLEU prints its own version, so that no one takes the
 // figure for that program's output; all other fields and all numbers are the same.

@@ -3,7 +3,6 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "ir/rewrite.h"
 #include "nn/transformer.h"
 
 namespace floe {
@@ -24,8 +23,7 @@ std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config, 
                                                      std::vector<std::string>* trainable) {
   const Graph loss = training_graph(config, {options.label_smoothing, true});
   *trainable = trainable_states(loss);
-  const Graph plain = training_graph(config, {options.label_smoothing, false});
-  std::vector<Graph> graphs = {renamed(plain, "validate"), train_step(loss, options.optimizer)};
+  std::vector<Graph> graphs = {train_step(loss, options.optimizer)};
   if (options.accumulate) {
     graphs.push_back(accumulate_step(loss));
     graphs.push_back(apply_step(loss, options.optimizer));
@@ -108,11 +106,6 @@ StepOutcome TrainingEngine::update(std::span<const BatchTensors> micro_batches, 
   sum.grad_norm = static_cast<double>(session_.output("grad_norm").as<float>()[0]);
   sum.skipped = session_.output("skipped").as<float>()[0] != 0;
   return sum;
-}
-
-StepOutcome TrainingEngine::validate(const BatchTensors& batch) {
-  session_.run("validate", feeds(batch));
-  return outcome(false);
 }
 
 }  // namespace floe

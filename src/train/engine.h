@@ -42,9 +42,6 @@ class TrainingEngine {
   StepOutcome update(std::span<const BatchTensors> micro_batches, float learning_rate, int64_t update,
                      uint32_t seed);
 
-  // Sums over one batch without dropout.
-  StepOutcome validate(const BatchTensors& batch);
-
   const std::vector<std::string>& trainable() const { return trainable_; }
   const Program& program() const { return *program_; }
   Session& session() { return session_; }

@@ -2,17 +2,12 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 
 #include "base/error.h"
+#include "base/overload.h"
 
 namespace floe {
 namespace {
-
-template <class... Fs>
-struct Overload : Fs... {
-  using Fs::operator()...;
-};
 
 using Effect = OptionRow::Effect;
 
@@ -47,6 +42,8 @@ const OptionRow kRows[] = {
      "the same of the target; the source's path: one vocabulary for both"},
     {"data", "vocabulary_size", FLOE_OPTION(int64_t, vocabulary_size),
      "pieces of a tokenizer that is trained"},
+    {"data", "character_coverage", FLOE_OPTION(double, character_coverage),
+     "share of the characters that such a tokenizer has pieces for; 0.9995 for Chinese or Japanese"},
     {"data", "subword_alpha", FLOE_OPTION(double, subword_alpha),
      "sample segmentations with this alpha; 0: the best one"},
 

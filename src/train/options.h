@@ -21,6 +21,7 @@ struct TrainOptions {
   std::string valid_source, valid_target;
   std::string source_tokenizer, target_tokenizer;  // SentencePiece models; the same path: one vocabulary
   int64_t vocabulary_size = 8000;  // of a tokenizer that is trained because its file is not there
+  double character_coverage = 1;   // of such a tokenizer
   double subword_alpha = 0;        // of subword regularisation (Kudo, 2018); 0: none
 
   ModelConfig model{.d_model = 256,

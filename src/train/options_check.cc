@@ -32,8 +32,12 @@ void check_data(const TrainOptions& o) {
   for (const double weight : o.train_weights) {
     if (!(weight > 0 && weight <= 1000)) fail_user("option train_weights: {} is not in (0, 1000]", weight);
   }
-  if (o.source_tokenizer.empty() || o.target_tokenizer.empty()) {
+  // Neither: RUN/tokenizer.model serves both.
+  if (o.source_tokenizer.empty() != o.target_tokenizer.empty()) {
     fail_user("option {}: no path", o.source_tokenizer.empty() ? "source_tokenizer" : "target_tokenizer");
+  }
+  if (!(o.character_coverage >= 0.9 && o.character_coverage <= 1)) {
+    fail_user("option character_coverage: {} is not in [0.9, 1]", o.character_coverage);
   }
   if (o.valid_source.empty() != o.valid_target.empty()) {
     fail_user("option {}: validation needs both sides",

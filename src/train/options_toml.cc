@@ -3,18 +3,14 @@
 
 #include <algorithm>
 #include <numeric>
-#include <set>
+#include <utility>
 
 #include "base/error.h"
+#include "base/overload.h"
 #include "train/options.h"
 
 namespace floe {
 namespace {
-
-template <class... Fs>
-struct Overload : Fs... {
-  using Fs::operator()...;
-};
 
 // Levenshtein's distance, for "did you mean".
 size_t distance(std::string_view a, std::string_view b) {

@@ -62,7 +62,7 @@ struct Fixture {
   State state;
   ThreadPool pool;
   DecodeEngine engine;
-  explicit Fixture(EngineOptions options = {}, ModelConfig c = small_model(), int threads = 2)
+  explicit Fixture(DecodeEngineOptions options = {}, ModelConfig c = small_model(), int threads = 2)
       : config(std::move(c)),
         state(),
         pool(threads),

@@ -32,7 +32,7 @@ struct GenerationDefaults {
 struct ModelFile {
   ModelConfig config;
   Weights weights;  // tables made from the config included
-  ModelText text;   // lengths and the end token follow from the config
+  ModelText text;   // lengths and special ids follow from the config
   GenerationDefaults generation;
   std::map<std::string, std::string> notes;  // how it was trained, for people
 };
@@ -43,7 +43,7 @@ struct ModelFile {
 // as large as its embedding.
 ModelFile load_model(const std::string& folder);
 
-// The lengths and the end token that a config means.
+// The lengths and special ids that a config means.
 void apply_config(const ModelConfig& config, ModelText* text);
 
 // Options as the model's maker set them.

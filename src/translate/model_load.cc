@@ -134,6 +134,10 @@ ModelFile load_ctranslate2_model(const std::string& folder) {
 
 void apply_config(const ModelConfig& config, ModelText* text) {
   text->eos_id = config.eos_id;
+  text->silent.clear();
+  for (const int32_t id : {config.pad_id, config.start_id}) {
+    if (id != config.eos_id) text->silent.push_back(id);
+  }
   text->max_source = config.max_positions;
   text->max_target = config.max_positions - 1;  // the start token takes a position
 }

@@ -46,6 +46,8 @@ Translator::Translator(const ModelText& text, SequenceDecoder& decoder, const Tr
     if (id < 0) fail_user("the suppressed token '{}' is not in the target vocabulary", token);
     options_.search.suppressed.push_back(id);
   }
+  options_.search.suppressed.insert(options_.search.suppressed.end(), text_.silent.begin(),
+                                    text_.silent.end());
   if (options_.split_sentences) splitter_.emplace(options_.language);
 }
 

@@ -26,6 +26,7 @@ struct ModelText {
   TextCodec source, target;
   bool source_ends = true;  // the source ends with the end token
   int32_t eos_id = 2;
+  std::vector<int32_t> silent;    // target ids that no translation may hold: padding and the start token
   std::vector<std::string> tags;  // source tokens that choose a language: a line of tags alone is blank
   int64_t max_source = 0;         // tokens that the encoder takes, special ones included
   int64_t max_target = 0;         // tokens that the decoder can give

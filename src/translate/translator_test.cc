@@ -210,6 +210,14 @@ TEST(Translator, RefusesASuppressedTokenThatIsNotThere) {
   EXPECT_THAT(door.decoder.search.suppressed, ElementsAre(5));
 }
 
+TEST(Translator, NeverLetsPaddingOrStartIntoATranslation) {
+  Door door;
+  door.text.silent = {0, 2};
+  door.options.suppressed = {"b"};
+  door({"a"});
+  EXPECT_THAT(door.decoder.search.suppressed, ElementsAre(5, 0, 2));
+}
+
 TEST(Translator, GivesDistinctCandidatesBestFirst) {
   Door door;
   door.text.target = TextCodec(letters({"ab"}), TokenSplit::characters, {0, 2, 3});

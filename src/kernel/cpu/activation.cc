@@ -30,7 +30,7 @@ void map_rows(float* x, int64_t row_stride, int64_t rows, int64_t columns, F f) 
   }
 }
 
-void activate(Activation activation, float* x, int64_t row_stride, int64_t rows, int64_t columns) {
+void activate(RowActivation activation, float* x, int64_t row_stride, int64_t rows, int64_t columns) {
   const hn::ScalableTag<float> d;
   using V = hn::Vec<decltype(d)>;
   const V zero = hn::Zero(d), one = hn::Set(d, 1.0f), half = hn::Set(d, 0.5f);
@@ -40,24 +40,24 @@ void activate(Activation activation, float* x, int64_t row_stride, int64_t rows,
   const auto sigmoid = [&](V v) { return hn::Div(one, hn::Add(one, exp_f32(d, hn::Neg(v)))); };
   const auto run = [&](auto f) { map_rows(x, row_stride, rows, columns, f); };
   switch (activation) {
-    case Activation::none:
+    case RowActivation::none:
       return;
-    case Activation::relu:
+    case RowActivation::relu:
       return run([&](V v) { return max_f32(v, zero); });
-    case Activation::gelu:
+    case RowActivation::gelu:
       return run(
           [&](V v) { return hn::Mul(hn::Mul(half, v), hn::Add(one, erf_f32(d, hn::Mul(inv_sqrt2, v)))); });
-    case Activation::gelu_tanh:
+    case RowActivation::gelu_tanh:
       return run([&](V v) {
         const V cube = hn::Mul(hn::Mul(hn::Mul(cubic, v), v), v);
         const V t = tanh_f32(d, hn::Mul(sqrt_2_over_pi, hn::Add(v, cube)));
         return hn::Mul(hn::Mul(half, v), hn::Add(one, t));
       });
-    case Activation::silu:
+    case RowActivation::silu:
       return run([&](V v) { return hn::Mul(v, sigmoid(v)); });
-    case Activation::sigmoid:
+    case RowActivation::sigmoid:
       return run(sigmoid);
-    case Activation::tanh:
+    case RowActivation::tanh:
       return run([&](V v) { return tanh_f32(d, v); });
   }
 }
@@ -71,14 +71,14 @@ namespace floe {
 
 HWY_EXPORT(activate);
 
-bool find_activation(std::string_view name, Activation* activation) {
+bool find_activation(std::string_view name, RowActivation* activation) {
   constexpr struct {
     std::string_view name;
-    Activation activation;
-  } kRows[] = {{"", Activation::none},     {"relu", Activation::relu},
-               {"gelu", Activation::gelu}, {"gelu_tanh", Activation::gelu_tanh},
-               {"silu", Activation::silu}, {"sigmoid", Activation::sigmoid},
-               {"tanh", Activation::tanh}};
+    RowActivation activation;
+  } kRows[] = {{"", RowActivation::none},     {"relu", RowActivation::relu},
+               {"gelu", RowActivation::gelu}, {"gelu_tanh", RowActivation::gelu_tanh},
+               {"silu", RowActivation::silu}, {"sigmoid", RowActivation::sigmoid},
+               {"tanh", RowActivation::tanh}};
   for (const auto& row : kRows) {
     if (row.name != name) continue;
     *activation = row.activation;
@@ -87,7 +87,7 @@ bool find_activation(std::string_view name, Activation* activation) {
   return false;
 }
 
-void apply_activation(Activation activation, float* x, int64_t row_stride, int64_t rows, int64_t columns) {
+void apply_activation(RowActivation activation, float* x, int64_t row_stride, int64_t rows, int64_t columns) {
   HWY_DYNAMIC_DISPATCH(activate)(activation, x, row_stride, rows, columns);
 }
 

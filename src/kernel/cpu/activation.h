@@ -6,11 +6,11 @@
 
 namespace floe {
 
-enum class Activation { none, relu, gelu, gelu_tanh, silu, sigmoid, tanh };
+enum class RowActivation { none, relu, gelu, gelu_tanh, silu, sigmoid, tanh };
 
 // "" is none. False when there is no vector form of that name.
-bool find_activation(std::string_view name, Activation* activation);
+bool find_activation(std::string_view name, RowActivation* activation);
 
-void apply_activation(Activation activation, float* x, int64_t row_stride, int64_t rows, int64_t columns);
+void apply_activation(RowActivation activation, float* x, int64_t row_stride, int64_t rows, int64_t columns);
 
 }  // namespace floe

@@ -11,7 +11,7 @@ namespace floe {
 namespace {
 
 bool supports(const KernelSignature& s) {
-  Activation activation;
+  RowActivation activation;
   for (const DType dtype : s.inputs) {
     if (dtype != DType::f32) return false;
   }
@@ -22,7 +22,7 @@ BoundKernel bind(const KernelCall& call) {
   const View &a = call.inputs[0], &b = call.inputs[1], &c = call.outputs[0];
   const bool transpose_a = call.attrs.flag("transpose_a", false);
   const bool transpose_b = call.attrs.flag("transpose_b", false);
-  Activation activation = Activation::none;
+  RowActivation activation = RowActivation::none;
   find_activation(call.attrs.text("activation", ""), &activation);
   GemmShape shape{.m = c.dim(-2),
                   .n = c.dim(-1),
@@ -45,7 +45,7 @@ BoundKernel bind(const KernelCall& call) {
       const float* a = run.inputs[0].as<float>() + batch * s.m * s.k;
       float* c = run.outputs[0].as<float>() + batch * s.m * s.n;
       Gemm::Epilogue epilogue;
-      if (activation != Activation::none) {
+      if (activation != RowActivation::none) {
         epilogue = [&](const Gemm::Panel& p) {
           apply_activation(activation, c + p.row * s.ldc + p.column, s.ldc, p.rows, p.columns);
         };

@@ -93,7 +93,7 @@ std::vector<RefTensor> evaluate_sample(const EvalArgs& args) {
 
 }  // namespace
 
-Candidates sample(Builder& b, const Sampling& args) {
+Candidates sample(Builder& b, const SampleArgs& args) {
   const Values r = b.add_all("sample",
                              {args.logits, args.scores, args.temperature, args.top_k, args.top_p, args.seeds,
                               args.ordinals, args.draws, args.positions},

@@ -47,7 +47,7 @@ Candidates beam_candidates(Builder& b, Value logits /*[B*K, V]*/, Value scores /
 // (ordinal, draw, position): not on where the row lies in the batch. Probabilities are softmax(logits /
 // temperature); the top_k most probable are kept (0: all), then the fewest of the most probable whose sum
 // reaches top_p. temperature 0 takes the most probable. log_probs are those of the logits as given.
-struct Sampling {
+struct SampleArgs {
   Value logits;       // f32 [R, V]
   Value scores;       // f32 [R]
   Value temperature;  // f32 [R]
@@ -59,7 +59,7 @@ struct Sampling {
   Value positions;    // i32 [R]
   int64_t op_id = 0;
 };
-Candidates sample(Builder& b, const Sampling& args);
+Candidates sample(Builder& b, const SampleArgs& args);
 
 // What the next step starts from. Among a sentence's first `beam` candidates those with an end token are
 // ended hypotheses; the best later candidates without one take their places.

@@ -1,0 +1,140 @@
+#include "train/validator.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <set>
+
+#include "base/error.h"
+#include "compile/compile.h"
+#include "eval/evaluate.h"
+#include "ir/rewrite.h"
+#include "nn/transformer.h"
+#include "text/lines.h"
+#include "translate/engine.h"
+
+namespace floe {
+namespace {
+
+constexpr int64_t kValidationTokens = 4096;  // padded, a batch
+
+void copy_into(State& to, std::string_view name, const Tensor& from) {
+  if (!to.has(name) || to.get(name).shape() != from.shape()) to.set(name, Tensor(from.dtype(), from.shape()));
+  if (from.bytes() > 0) std::memcpy(to.get(name).data(), from.data(), from.bytes());
+}
+
+}  // namespace
+
+ModelText model_text(const ModelConfig& config, const TrainTokenizers& tokenizers) {
+  const auto codec = [](const Tokenizer& tokenizer) {
+    return TextCodec(Tokenizer::from_bytes(tokenizer.bytes(), "tokenizer"));
+  };
+  const TextCodec source = codec(*tokenizers.source);
+  ModelText text{.source = source, .target = tokenizers.joint() ? source : codec(*tokenizers.target)};
+  apply_config(config, &text);
+  return text;
+}
+
+Validator::Validator(const TrainOptions& options, const ModelConfig& config, const TrainTokenizers& tokenizers,
+                     const KernelTable& kernels, ThreadPool& pool, Note note)
+    : options_(options),
+      config_(config),
+      text_(model_text(config, tokenizers)),
+      pool_(pool),
+      note_(std::move(note)) {
+  const LinePairs pairs = read_pairs(options.valid_source, options.valid_target);
+  source_lines_ = pairs.source;
+  target_lines_ = pairs.target;
+  const auto ids = [&](const Tokenizer& tokenizer, const std::string& line, int64_t limit) {
+    std::vector<int32_t> list = tokenizer.encode(line);
+    // One place is for the end of the sentence, or for its start.
+    if (static_cast<int64_t>(list.size()) > limit - 1) list.resize(static_cast<size_t>(limit - 1));
+    return list;
+  };
+  for (size_t i = 0; i < source_lines_.size(); ++i) {
+    if (is_blank(source_lines_[i]) || is_blank(target_lines_[i])) continue;
+    source_ids_.push_back(ids(*tokenizers.source, source_lines_[i], config.max_positions));
+    target_ids_.push_back(ids(*tokenizers.target, target_lines_[i], config.max_positions));
+  }
+  if (source_ids_.empty()) fail_user("{}: no line to validate on", options.valid_source);
+  program_ = compile({renamed(training_graph(config, {options.label_smoothing, false}), "validate")}, kernels);
+  session_ = std::make_unique<Session>(program_, kernels, pool, state_);
+  for (const WeightSpec& spec : weight_table(config)) state_.set(spec.name, Tensor(spec.type().dtype, spec.dims));
+  DecodeEngineOptions decode;
+  engine_ = std::make_unique<DecodeEngine>(config, state_, kernels, pool, decode);
+}
+
+Validator::~Validator() = default;
+
+std::vector<std::pair<std::string, double>> Validator::run(const State& state, const std::string& prefix) {
+  for (const WeightSpec& spec : weight_table(config_)) {
+    const std::string averaged = prefix + spec.name;
+    copy_into(state_, spec.name, state.get(!prefix.empty() && state.has(averaged) ? averaged : spec.name));
+  }
+  state_.touch();
+  const double loss = cross_entropy();
+  std::vector<std::pair<std::string, double>> values = {{"cross_entropy", loss}, {"perplexity", std::exp(loss)}};
+  const std::set<std::string> wanted(options_.metrics.begin(), options_.metrics.end());
+  if (wanted.count("bleu") + wanted.count("chrf") > 0) {
+    const EvaluationReport evaluation = evaluate(translate(), {target_lines_});
+    values.emplace_back("bleu", evaluation.bleu.score);
+    values.emplace_back("chrf", evaluation.chrf.score);
+  }
+  return values;
+}
+
+double Validator::cross_entropy() {
+  // Longest first, so that a batch pads little; the order is fixed by lengths and places alone.
+  std::vector<uint32_t> order(source_ids_.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<uint32_t>(i);
+  const auto width = [&](uint32_t i) { return std::max(source_ids_[i].size(), target_ids_[i].size()); };
+  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return width(a) > width(b); });
+  BatchOptions batch = options_.batch;
+  batch.max_tokens = std::max<int64_t>(kValidationTokens, config_.max_positions);
+  batch.max_length = config_.max_positions;
+  batch.closed_shapes = false;
+  batch.pad_id = config_.pad_id;
+  batch.start_id = config_.start_id;
+  batch.eos_id = config_.eos_id;
+  PairCorpus corpus = pair_corpus(source_ids_, target_ids_);
+  corpus.order = [&](uint64_t, uint64_t) { return order; };
+  Batches batches(std::move(corpus), batch);
+  double nll = 0;
+  double tokens = 0;
+  for (uint64_t i = 0; batches.position().epoch == 1; ++i) {
+    const MicroBatch part = batches.fill(batches.next());
+    std::vector<Feed> feeds;
+    if (config_.has_encoder()) {
+      feeds.push_back({"source", view_of(part.tensors.source)});
+      feeds.push_back({"source_lengths", view_of(part.tensors.source_lengths)});
+    }
+    feeds.push_back({"target_in", view_of(part.tensors.target_in)});
+    feeds.push_back({"target_out", view_of(part.tensors.target_out)});
+    session_->run("validate", feeds);
+    nll += static_cast<double>(session_->output("nll").as<float>()[0]);
+    tokens += static_cast<double>(session_->output("tokens").as<float>()[0]);
+  }
+  return nll / std::max(1.0, tokens);
+}
+
+std::vector<std::string> Validator::translate() {
+  TranslatorOptions options;
+  options.search.beam = options_.validation_beam;
+  Translator translator(text_, *engine_, options, note_);
+  std::vector<std::string> lines;
+  for (const Translation& translation : translator.translate(source_lines_)) lines.push_back(translation.text());
+  return lines;
+}
+
+ModelFile Validator::model() const {
+  ModelFile model{.config = config_, .weights = {}, .text = text_, .generation = {}, .notes = {}};
+  for (const WeightSpec& spec : weight_table(config_)) {
+    const Tensor& weight = state_.get(spec.name);
+    Tensor copy(weight.dtype(), weight.shape());
+    if (copy.bytes() > 0) std::memcpy(copy.data(), weight.data(), copy.bytes());
+    model.weights.emplace(spec.name, std::move(copy));
+  }
+  return model;
+}
+
+}  // namespace floe

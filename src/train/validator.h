@@ -1,0 +1,57 @@
+// Validation of weights: loss on a held-out text, and BLEU and chrF of what the model really decodes.
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "device/cpu/thread_pool.h"
+#include "kernel/kernel.h"
+#include "runtime/session.h"
+#include "runtime/state.h"
+#include "train/options.h"
+#include "train/text_data.h"
+#include "translate/model_file.h"
+
+namespace floe {
+
+class DecodeEngine;
+
+class Validator {
+ public:
+  using Note = std::function<void(const std::string&)>;
+  // Reads the text; an over-long line is cut, never left out. Kernels and pool must outlive the validator.
+  Validator(const TrainOptions& options, const ModelConfig& config, const TrainTokenizers& tokenizers,
+            const KernelTable& kernels, ThreadPool& pool, Note note);
+  ~Validator();
+
+  // Copies the model's weights out of `state`: of each weight NAME, PREFIX + NAME where that is there (the averaged
+  // weights "ema."). Values beside names: cross_entropy (nats a target token), perplexity, and those of bleu and chrf
+  // (0..100) that the options name.
+  std::vector<std::pair<std::string, double>> run(const State& state, const std::string& prefix);
+
+  // The weights that run() saw last, as a model.
+  ModelFile model() const;
+
+ private:
+  double cross_entropy();
+  std::vector<std::string> translate();
+
+  TrainOptions options_;
+  ModelConfig config_;
+  ModelText text_;
+  ThreadPool& pool_;
+  Note note_;
+  std::vector<std::string> source_lines_, target_lines_;
+  IdSequences source_ids_, target_ids_;
+  State state_;
+  std::shared_ptr<const Program> program_;
+  std::unique_ptr<Session> session_;
+  std::unique_ptr<DecodeEngine> engine_;
+};
+
+// What a model folder says of the text: one tokenizer for both sides or two, lengths from the config.
+ModelText model_text(const ModelConfig& config, const TrainTokenizers& tokenizers);
+
+}  // namespace floe

@@ -1,0 +1,356 @@
+// What the program says, with which exit code, and what it leaves behind.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "tensor/safetensors.h"
+#include "text/temp_files_for_test.h"
+#include "text/utf8.h"
+#include "translate/small_models_for_test.h"
+
+namespace floe {
+namespace {
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::EndsWith;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::StartsWith;
+
+struct Outcome {
+  int code = 0;
+  std::string out, err;
+};
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = text.find('\n', begin);
+    EXPECT_NE(end, std::string::npos) << "the last line has no end";
+    if (end == std::string::npos) break;
+    lines.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return lines;
+}
+
+class Messages : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    shared_ = new TempFiles;
+    save_model(shared_->path("letters"), small_model());
+    save_model(shared_->path("cats"), small_sentencepiece_model());
+  }
+  static void TearDownTestSuite() { delete shared_; }
+
+  // `arguments` stand in a shell's command line.
+  Outcome floe(const std::string& arguments, const std::string& input = "") const {
+    const std::string in = files_.write("stdin", input);
+    const std::string command = std::string("'") + FLOE_PROGRAM + "' " + arguments + " <" + in + " >" +
+                                path("stdout") + " 2>" + path("stderr");
+    const int status = std::system(command.c_str());
+    EXPECT_TRUE(WIFEXITED(status)) << "ended by a signal: " << command;
+    return {WEXITSTATUS(status), read_file(path("stdout")), read_file(path("stderr"))};
+  }
+  // Refused in one line, nothing on standard output, no output file.
+  void expect_refusal(const std::string& arguments, int code,
+                      const testing::Matcher<std::string>& message) const {
+    const Outcome got = floe(arguments + " ");
+    EXPECT_EQ(got.code, code) << got.err;
+    EXPECT_THAT(got.out, IsEmpty());
+    const auto lines = lines_of(got.err);
+    ASSERT_EQ(lines.size(), 1u) << got.err;
+    EXPECT_THAT(lines[0], AllOf(StartsWith("floe: "), message));
+    for (const auto& entry : std::filesystem::directory_iterator(files_.path("")))
+      EXPECT_THAT(entry.path().filename().string(), testing::Not(HasSubstr("written")));
+  }
+  std::string path(const std::string& name) const { return files_.path(name); }
+  std::string model() const { return shared_->path("letters"); }
+  // A copy of the model to damage.
+  std::string copy() const {
+    std::filesystem::copy(model(), path("copy"), std::filesystem::copy_options::recursive);
+    return path("copy");
+  }
+  std::string translate(const std::string& more) const {
+    return "translate --model " + model() + " --output " + path("written") + " " + more;
+  }
+
+  TempFiles files_;
+  static TempFiles* shared_;
+};
+TempFiles* Messages::shared_ = nullptr;
+
+TEST_F(Messages, GiveAsManyLinesAsThereWere) {
+  const std::string input =
+      "a b\n\n \t\nc\xFF d\n\xE3\x80\x80\nb zebra a b c d a b c d a b c d a b c d a b c d a b c d a b c\na";
+  const Outcome got = floe("translate --model " + model(), input);
+  EXPECT_EQ(got.code, 0) << got.err;
+  const auto lines = lines_of(got.out);
+  ASSERT_EQ(lines.size(), 7u);
+  EXPECT_EQ(lines[1], "");
+  EXPECT_EQ(lines[2], "");
+  EXPECT_EQ(lines[4], "");
+  for (const std::string& line : lines) EXPECT_TRUE(is_valid_utf8(line));
+  EXPECT_FALSE(lines[0].empty());
+  EXPECT_EQ(got.err, "");
+}
+
+TEST_F(Messages, WarnOnceOfALongLineAndGoOn) {
+  std::string input = "a\n";
+  for (int i = 0; i < 50; ++i) input += "b ";
+  const Outcome got = floe("translate --model " + model(), input + "\nc\n");
+  EXPECT_EQ(got.code, 0);
+  EXPECT_EQ(lines_of(got.out).size(), 3u);
+  EXPECT_EQ(got.err,
+            "floe: warning: standard input: line 2 has 50 tokens; the model takes 31, and what follows them "
+            "is left "
+            "out\n");
+}
+
+TEST_F(Messages, RefuseALongLineWhenStrictAndWriteNothing) {
+  std::string line;
+  for (int i = 0; i < 50; ++i) line += "b ";
+  expect_refusal(translate("--strict --input " + files_.write("long", "a\n" + line + "\n")), 1,
+                 EndsWith("line 2 has 50 tokens; the model takes 31"));
+}
+
+TEST_F(Messages, OfAnEmptyFileAreNone) {
+  const Outcome got = floe(translate("--input " + files_.write("empty", "")));
+  EXPECT_EQ(got.code, 0);
+  EXPECT_EQ(got.err, "");
+  EXPECT_EQ(read_file(path("written")), "");
+}
+
+TEST_F(Messages, TheSameTextWithAndWithoutCacheAndBatches) {
+  const std::string input = "a b c d\nd\nb b a\nc c\n\nd a\n";
+  const std::string command = "translate --model " + shared_->path("cats") + " --scores ";
+  const std::string expected = floe(command, input).out;
+  EXPECT_EQ(lines_of(expected).size(), 6u);
+  EXPECT_EQ(floe(command + "--batch-tokens 1", input).out, expected);
+  EXPECT_EQ(floe(command + "--threads 1", input).out, expected);
+  EXPECT_EQ(floe(command + "--no-kv-cache", input).out, expected);
+}
+
+TEST_F(Messages, SamplesRepeatWithTheirSeed) {
+  const std::string input = "a b\nc\nd d d\n";
+  const std::string command = "translate --sample --n-best 2 --seed 5 --model " + model();
+  const Outcome got = floe(command, input);
+  EXPECT_EQ(got.code, 0) << got.err;
+  EXPECT_EQ(floe(command + " --batch-tokens 1", input).out, got.out);
+  EXPECT_NE(floe("translate --sample --n-best 2 --seed 6 --model " + model(), input).out, got.out);
+}
+
+TEST_F(Messages, JsonNamesEverything) {
+  const Outcome got = floe("translate --json --alignments soft --n-best 2 --model " + model(), "a b\n\n");
+  ASSERT_EQ(got.code, 0) << got.err;
+  const auto lines = lines_of(got.out);
+  ASSERT_EQ(lines.size(), 2u);
+  const auto json = nlohmann::json::parse(lines[0]);
+  EXPECT_EQ(json["line"], 1);
+  EXPECT_EQ(json["source_tokens"], (std::vector<std::string>{"a", "b"}));
+  ASSERT_EQ(json["translations"].size(), 2u);
+  EXPECT_GE(json["translations"][0]["score"].get<double>(), json["translations"][1]["score"].get<double>());
+  for (const auto& translation : json["translations"]) {
+    ASSERT_EQ(translation["alignment"].size(), translation["tokens"].size());
+    for (const auto& row : translation["alignment"]) {
+      ASSERT_EQ(row.size(), 2u);
+      EXPECT_NEAR(row[0].get<double>() + row[1].get<double>(), 1, 1e-6);
+    }
+  }
+  EXPECT_EQ(nlohmann::json::parse(lines[1])["translations"][0]["text"], "");
+}
+
+TEST_F(Messages, AlignmentsAreOnePairAToken) {
+  const Outcome got =
+      floe("translate --alignments hard --model " + model() + " --min-length 3 --max-length 3", "a b\n");
+  ASSERT_EQ(got.code, 0) << got.err;
+  const std::string pairs = lines_of(got.out)[0].substr(got.out.find('\t') + 1);
+  EXPECT_EQ(std::count(pairs.begin(), pairs.end(), '-'), 3);
+}
+
+TEST_F(Messages, PrefixesBeginTheirTranslations) {
+  const std::string prefix = files_.write("prefix", "d d\n\nc\n");
+  const Outcome got = floe("translate --model " + model() + " --prefix " + prefix, "a\n\nb\n");
+  ASSERT_EQ(got.code, 0) << got.err;
+  const auto lines = lines_of(got.out);
+  EXPECT_THAT(lines[0], StartsWith("d d"));
+  EXPECT_EQ(lines[1], "");
+  EXPECT_THAT(lines[2], StartsWith("c"));
+}
+
+TEST_F(Messages, RefusePrefixesOfAnotherNumberBeforeAnyWork) {
+  const std::string input = files_.write("input", "a\nb\nc\n"), prefix = files_.write("prefix", "a\nb\n");
+  expect_refusal(translate("--input " + input + " --prefix " + prefix), 1,
+                 AllOf(HasSubstr(input), HasSubstr(prefix), HasSubstr("3"), HasSubstr("2")));
+}
+
+TEST_F(Messages, NameTheFileThatIsMissing) {
+  expect_refusal("translate --model " + path("nowhere"), 1,
+                 HasSubstr("there is no model in " + path("nowhere") + ": no such folder"));
+  expect_refusal(translate("--input " + path("nothing")), 1, HasSubstr("cannot open " + path("nothing")));
+  expect_refusal("translate --model " + model() + " --output " + path("no/where"), 1,
+                 HasSubstr(path("no/where")));
+  expect_refusal("evaluate --hypotheses " + path("nothing") + " --references " + path("nothing"), 1,
+                 HasSubstr("cannot open " + path("nothing")));
+  expect_refusal("score --model " + model() + " --source " + path("s") + " --target " + path("t"), 1,
+                 HasSubstr("cannot open " + path("s")));
+}
+
+TEST_F(Messages, NameWhatIsWrongInAModel) {
+  const std::string folder = copy();
+  const std::string command = "translate --model " + folder + " --output " + path("written");
+  const std::string weights = folder + "/model.safetensors";
+  const std::string bytes = read_file(weights);
+  write_file(weights, bytes.substr(0, bytes.size() - 1));
+  expect_refusal(command, 1, HasSubstr(weights));
+  write_file(weights, bytes.substr(0, 5));
+  expect_refusal(command, 1, HasSubstr(weights));
+  const Tensor wrong(DType::f32, {2, 2});
+  const std::vector<NamedTensor> rows = {{"decoder.0.feed_forward.up.weight", view_of(wrong)}};
+  write_safetensors(weights, rows);
+  expect_refusal(command, 1, HasSubstr("tensor '"));
+  write_file(folder + "/config.json", "{\"format_version\": 99}");
+  expect_refusal(command, 1, HasSubstr("format_version: 99 is newer than 1"));
+  write_file(folder + "/config.json", "{");
+  expect_refusal(command, 1, HasSubstr("config.json:1: not valid JSON"));
+  std::filesystem::permissions(folder + "/config.json", std::filesystem::perms::none);
+  if (::access((folder + "/config.json").c_str(), R_OK) != 0)  // root reads everything
+    expect_refusal(command, 1, HasSubstr("cannot open " + folder + "/config.json"));
+}
+
+TEST_F(Messages, NameTheOptionAndTheNearest) {
+  expect_refusal(translate("--beem 3"), 2, EndsWith("translate has no option --beem; did you mean --beam?"));
+  expect_refusal(translate("--lenght-penalty=1"), 2,
+                 EndsWith("--lenght-penalty; did you mean --length-penalty?"));
+  expect_refusal(translate("--quicksilver"), 2, EndsWith("translate has no option --quicksilver"));
+  expect_refusal(translate("file.txt"), 2, EndsWith("translate takes no argument 'file.txt'"));
+  expect_refusal("trasnlate", 2, EndsWith("there is no command 'trasnlate'; did you mean translate?"));
+  expect_refusal("", 2, EndsWith("which command? 'floe --help' lists them"));
+  expect_refusal("translate", 2, EndsWith("--model is missing"));
+  expect_refusal(translate("--beam many"), 2, AllOf(HasSubstr("--beam"), HasSubstr("many")));
+  expect_refusal(translate("--temperature 2"), 2, EndsWith("--temperature requires --sample"));
+  expect_refusal(translate("--alignments loose"), 2, EndsWith("--alignments is hard or soft, not 'loose'"));
+  expect_refusal(translate("--threads -1"), 2, EndsWith("--threads is -1; it must lie between 1 and 1024"));
+  expect_refusal("inspect --graph stop --model " + model(), 2,
+                 EndsWith("there is no graph 'stop'; there are train, score, encode and step"));
+  expect_refusal("inspect --print-after lunch --model " + model(), 2, HasSubstr("there is no pass 'lunch'"));
+  expect_refusal("evaluate --references x", 2, HasSubstr("either --hypotheses, or --model and --source"));
+}
+
+TEST_F(Messages, NameTheValueThatCannotBe) {
+  expect_refusal(translate("--beam 9"), 1,
+                 EndsWith("beam is 9, but the target vocabulary has only 8 tokens"));
+  expect_refusal(translate("--beam 0"), 1, EndsWith("beam must be at least 1, got 0"));
+  expect_refusal(translate("--n-best 5 --beam 2"), 1, HasSubstr("n_best is 5"));
+  expect_refusal(translate("--suppress zebra"), 1, EndsWith("'zebra' is not in the target vocabulary"));
+  expect_refusal(translate("--batch-tokens 0"), 1, EndsWith("batch_tokens must be at least 1, got 0"));
+  expect_refusal(translate("--split-sentences --n-best 2"), 1, HasSubstr("n_best is 2"));
+  expect_refusal(translate("--split-sentences --language '!!'"), 1, HasSubstr("!!"));
+}
+
+TEST_F(Messages, NameWhatTrainingLacks) {
+  const std::string run = "--output " + path("written");
+  expect_refusal("train --max-update 3 " + run, 2,
+                 EndsWith("train has no option --max-update; did you mean --max-updates?"));
+  expect_refusal("train --max-updates x " + run, 1,
+                 EndsWith("option max_updates: 'x' is not a whole number"));
+  expect_refusal("train " + run, 1, EndsWith("option train_source: no file to train on"));
+}
+
+TEST_F(Messages, LeaveAnEarlierOutputAsItWas) {
+  const std::string earlier = files_.write("earlier", "precious\n");
+  EXPECT_EQ(
+      floe("translate --model " + model() + " --input " + path("nothing") + " --output " + earlier).code, 1);
+  EXPECT_EQ(read_file(earlier), "precious\n");
+  EXPECT_EQ(floe("translate --model " + model() + " --output " + earlier, "a\n").code, 0);
+  EXPECT_NE(read_file(earlier), "precious\n");
+}
+
+TEST_F(Messages, EvaluatePrintsScoresWithSignatures) {
+  const std::string text = files_.write("text", "the cat sat on the mat\n");
+  const Outcome got = floe("evaluate --hypotheses " + text + " --references " + text + " " + text);
+  EXPECT_EQ(got.code, 0) << got.err;
+  EXPECT_THAT(lines_of(got.out), ElementsAre(AllOf(StartsWith("BLEU|nrefs:2|"), HasSubstr("100.00")),
+                                             AllOf(StartsWith("chrF2|nrefs:2|"), HasSubstr("100.00")),
+                                             AllOf(StartsWith("chrF2++|nrefs:2|"), HasSubstr("100.00"))));
+  const Outcome json = floe("evaluate --json --lowercase --hypotheses " + text + " --references " + text);
+  EXPECT_NEAR(nlohmann::json::parse(json.out)["bleu"].get<double>(), 100, 1e-9);
+  const std::string longer = files_.write("longer", "the cat\nsat\n");
+  expect_refusal("evaluate --hypotheses " + text + " --references " + longer, 1,
+                 AllOf(HasSubstr("1"), HasSubstr("2")));
+  expect_refusal("evaluate --tokenizer words --hypotheses " + text + " --references " + text, 1,
+                 HasSubstr("13a"));
+}
+
+TEST_F(Messages, EvaluateTranslatesWithAModel) {
+  const std::string source = files_.write("source", "a b\n\nc\n");
+  const Outcome translated = floe("translate --model " + model(), "a b\n\nc\n");
+  const std::string reference = files_.write("reference", translated.out);
+  const Outcome got =
+      floe("evaluate --json --model " + model() + " --source " + source + " --references " + reference);
+  ASSERT_EQ(got.code, 0) << got.err;
+  EXPECT_NEAR(nlohmann::json::parse(got.out)["chrf"].get<double>(), 100, 1e-9);
+}
+
+TEST_F(Messages, ScorePrintsALineAPairAndThePerplexity) {
+  const std::string source = files_.write("source", "a b\n\nc d\n"),
+                    target = files_.write("target", "b\na\nd c a\n");
+  const Outcome got = floe("score --model " + model() + " --source " + source + " --target " + target);
+  ASSERT_EQ(got.code, 0) << got.err;
+  const auto lines = lines_of(got.out);
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_THAT(lines[0], AllOf(StartsWith("-"), EndsWith("\t2")));
+  EXPECT_EQ(lines[1], "0.000000\t0.000000\t0");
+  EXPECT_THAT(lines[2], AllOf(StartsWith("-"), EndsWith("\t4")));
+  EXPECT_THAT(got.err, AllOf(HasSubstr("1 of 3 pairs have a blank side"), HasSubstr("2 pairs, 6 tokens"),
+                             HasSubstr("perplexity")));
+  expect_refusal(
+      "score --model " + model() + " --source " + source + " --target " + files_.write("short", "a\n"), 1,
+      AllOf(HasSubstr("3"), HasSubstr("1")));
+}
+
+TEST_F(Messages, InspectShowsGraphProgramAndMemory) {
+  const std::string dot = path("graph.dot");
+  const Outcome got = floe("inspect --graph score --print-after all --program --memory B=2 S=4 T=5 --dot " +
+                           dot + " --model " + model());
+  ASSERT_EQ(got.code, 0) << got.err;
+  EXPECT_THAT(got.out, AllOf(HasSubstr("graph \""), HasSubstr("parameters"), HasSubstr("program")));
+  EXPECT_THAT(read_file(dot), HasSubstr("digraph"));
+  EXPECT_EQ(floe("inspect --graph score --memory B=x --model " + model()).code, 2);
+  const Outcome missing = floe("inspect --graph score --memory B=2 --model " + model());
+  EXPECT_EQ(missing.code, 2);
+  EXPECT_THAT(missing.err, EndsWith("--memory: the graph has these sizes too: S T\n"));
+}
+
+TEST_F(Messages, OfAPublishedModelAreItsPublishedTranslations) {
+  const std::string folder = FLOE_SOURCE_DIR "/../shared/data/ct2-aren-transliteration";
+  if (!file_exists(folder + "/model.bin")) GTEST_SKIP() << folder << "/model.bin is absent";
+  for (const char* beam : {"1", "2", "4"}) {
+    const Outcome got =
+        floe("translate --scores --model " + folder + " --beam " + beam, "آتزمون\nآ ت ش ي س و ن\n\nآزا\n");
+    const auto lines = lines_of(got.out);
+    ASSERT_EQ(lines.size(), 4u) << got.err;
+    EXPECT_THAT(lines[0], StartsWith("atzmon\t-0.1516"));
+    EXPECT_THAT(lines[1], StartsWith("achison\t-0.1391"));
+    EXPECT_EQ(lines[2], "\t0.000000");
+    EXPECT_THAT(lines[3], StartsWith("azza\t"));
+  }
+}
+
+TEST_F(Messages, HelpAndVersionGoToStandardOutput) {
+  for (const char* arguments : {"--help", "translate --help", "--version", "version"}) {
+    const Outcome got = floe(arguments);
+    EXPECT_EQ(got.code, 0) << arguments;
+    EXPECT_EQ(got.err, "") << arguments;
+    EXPECT_THAT(got.out, testing::Not(IsEmpty())) << arguments;
+  }
+}
+
+}  // namespace
+}  // namespace floe

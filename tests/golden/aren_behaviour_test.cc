@@ -143,7 +143,7 @@ TEST_F(ArenBehaviour, PatienceTwoOfBeamFourGivesEightSortedCandidates) {
   std::set<std::string> different;
   for (size_t k = 0; k < got.size(); ++k) {
     different.insert(got[k].text);
-    if (k > 0) EXPECT_LE(got[k].score, got[k - 1].score);
+    EXPECT_LE(got[k].score, got[k == 0 ? 0 : k - 1].score);
   }
   EXPECT_EQ(different.size(), 8u);
 }

@@ -18,7 +18,8 @@ Tensor scalar_i32(int64_t value) { return Tensor::from_ints({}, {static_cast<int
 
 }  // namespace
 
-std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config, const TrainingEngineOptions& options,
+std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config,
+                                                     const TrainingEngineOptions& options,
                                                      const KernelTable& kernels,
                                                      std::vector<std::string>* trainable) {
   const Graph loss = training_graph(config, {options.label_smoothing, true});
@@ -31,8 +32,8 @@ std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config, 
   return compile(graphs, kernels);
 }
 
-TrainingEngine::TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options, Weights weights,
-                               const KernelTable& kernels, ThreadPool& pool, State& state)
+TrainingEngine::TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options,
+                               Weights weights, const KernelTable& kernels, ThreadPool& pool, State& state)
     : config_(config),
       options_(options),
       program_(build(config, options, kernels, &trainable_)),

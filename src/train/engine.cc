@@ -55,8 +55,8 @@ std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config, 
   return compile(graphs, kernels);
 }
 
-TrainingEngine::TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options, Weights weights,
-                               const KernelTable& kernels, ThreadPool& pool, State& state)
+TrainingEngine::TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options,
+                               Weights weights, const KernelTable& kernels, ThreadPool& pool, State& state)
     : config_(config),
       options_(options),
       program_(build(config, options, kernels, &trainable_)),

@@ -142,7 +142,7 @@ ${cuda_calls}}
   file(GLOB shared CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/ops/*.cc)
   list(FILTER shared EXCLUDE REGEX "_test\\.cc$")
   room_library(ops SOURCES ${definitions} ${shared} ${gen}/op_table.cc)
-  room_library(ops_kernels SOURCES ${kernels} ${gen}/kernels.cc LIBS DNNL::dnnl hwy::hwy)
+  room_library(ops_kernels SOURCES ${kernels} ${gen}/kernels.cc LIBS hwy::hwy)
   # Kernels are compiled for speed in every preset but the sanitizers' and the debugger's.
   if(kernels)
     set_source_files_properties(${kernels} PROPERTIES COMPILE_OPTIONS "${FLOE_KERNEL_FLAGS}")

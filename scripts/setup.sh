@@ -16,8 +16,6 @@ packages_build="
   git                   # changed files for the linter
   python3               # tools/check_rooms.py
   ca-certificates       # https for git and pip
-  libdnnl-dev           # float GEMM on the CPU
-  ocl-icd-opencl-dev    # oneDNN's CMake files look for OpenCL; Floe does not use it
   libhwy-dev            # SIMD kernels
   libsentencepiece-dev  # tokenization
   libicu-dev            # Unicode classes, sentence splitting

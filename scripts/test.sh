@@ -91,7 +91,7 @@ esac
 
 if [ "$fuzz" != 0 ]; then
   configure fuzz
-  cmake --build --preset fuzz -j "$jobs"
+  cmake --build --preset fuzz --target fuzz -j "$jobs"
   mapfile -t targets < <(find build/fuzz/fuzz -maxdepth 1 -type f -name 'fuzz_*' -perm -u+x | sort)
   if [ ${#targets[@]} -eq 0 ]; then
     echo "test: --fuzz: fuzz/ holds no target" >&2

@@ -1,5 +1,5 @@
-// Whole models, compiled and run by the CPU's kernels, against the reference evaluator in double: loss and every
-// gradient, for each kind of layer.
+// Whole models, compiled and run by the CPU's kernels, against the reference evaluator in double: loss and
+// every gradient, for each kind of layer.
 #include <gtest/gtest.h>
 
 #include "nn/transformer.h"
@@ -47,8 +47,8 @@ const Variant kVariants[] = {
      }},
 };
 
-// The sums behind a gradient have up to rows * vocabulary terms and pass through every layer: a value may be off by
-// some hundred units of the largest values' last place, and no more.
+// The sums behind a gradient have up to rows * vocabulary terms and pass through every layer: a value may be
+// off by some hundred units of the largest values' last place, and no more.
 constexpr double kUlps = 512;
 
 class CompiledModel : public testing::TestWithParam<Variant> {};

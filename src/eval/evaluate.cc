@@ -76,7 +76,7 @@ std::vector<Field> EvaluationReport::fields() const {
 }
 
 EvaluationReport evaluate(const Lines& hypotheses, const std::vector<Lines>& references,
-                    const EvaluationOptions& options) {
+                          const EvaluationOptions& options) {
   return {.bleu = bleu(hypotheses, references, options.bleu()),
           .chrf = chrf(hypotheses, references, options.chrf()),
           .chrf_plus_plus = chrf(hypotheses, references, options.chrf_plus_plus()),

@@ -47,7 +47,7 @@ struct EvaluationReport {
 // Lines are taken as they are: BLEU drops spaces at a line's end itself, chrF keeps them if whitespace is
 // kept. Throws what make_corpus and bleu_from_sums throw.
 EvaluationReport evaluate(const Lines& hypotheses, const std::vector<Lines>& references,
-                    const EvaluationOptions& options = {});
+                          const EvaluationOptions& options = {});
 
 struct Comparison {
   PairedResult bleu, chrf, chrf_plus_plus;

@@ -96,7 +96,7 @@ TEST(TrainOptions, EachRowReadsItsOwnFieldFromTomlAndFromWords) {
       TrainOptions options;
       const auto& access = std::get<ChoiceAccess>(row.access);
       for (const char* name :
-           {"post", "rms_norm", "silu", "rotary", "target_output", "cosine", "stalled", "any"}) {
+           {"post", "rms_norm", "silu", "rotary", "target_output", "cosine", "stalled", "any", "cheap"}) {
         try {
           access.set(options, name);
           words = {name};
@@ -179,7 +179,8 @@ TEST(TrainOptions, CombinationsThatMakeNoSenseAreRefusedByName) {
       {[](TrainOptions& o) { o.train_weights = {1, 0}; }, "option train_weights: 0 is not in"},
       {[](TrainOptions& o) { o.valid_target.clear(); }, "option valid_target: validation needs both"},
       {[](TrainOptions& o) { o.source_tokenizer.clear(); }, "option source_tokenizer: no path"},
-      {[](TrainOptions& o) { o.character_coverage = 0.5; }, "option character_coverage: 0.5 is not in [0.9, 1]"},
+      {[](TrainOptions& o) { o.character_coverage = 0.5; },
+       "option character_coverage: 0.5 is not in [0.9, 1]"},
       {[](TrainOptions& o) { o.target_tokenizer = "de.model"; }, "option tied: all needs one vocabulary"},
       {[](TrainOptions& o) { o.model.heads = 3; }, "heads = 3 does not divide d_model = 256"},
       {[](TrainOptions& o) { o.batch.max_length = 600; },

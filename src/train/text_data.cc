@@ -45,7 +45,8 @@ std::vector<CorpusPart> parts_of(const TrainOptions& options) {
 
 CorpusOptions corpus_options(const TrainOptions& options) {
   CorpusOptions corpus;
-  // Pairs that are too long for a batch are left out there, and counted; these limits keep absurd lines out of memory.
+  // Pairs that are too long for a batch are left out there, and counted; these limits keep absurd lines out
+  // of memory.
   corpus.max_source_tokens = corpus.max_target_tokens = static_cast<uint32_t>(options.batch.max_length);
   corpus.keep_text = options.subword_alpha > 0;
   return corpus;

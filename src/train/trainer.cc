@@ -25,7 +25,8 @@ constexpr uint64_t kMaskStream = 0xd409;  // of the seeds of dropout masks
 
 using Clock = std::chrono::steady_clock;
 
-ModelConfig config_for(const TrainOptions& options, const TrainTokenizers& tokenizers, const ModelFile* begin) {
+ModelConfig config_for(const TrainOptions& options, const TrainTokenizers& tokenizers,
+                       const ModelFile* begin) {
   ModelConfig config = options.model;
   if (begin != nullptr) {
     // Fine-tuning keeps the model and takes the run's dropout.
@@ -45,7 +46,8 @@ ModelConfig config_for(const TrainOptions& options, const TrainTokenizers& token
   config.eos_id = id(tokenizers.target->eos_id(), "end-of-sentence");
   config.validate();
   if (options.batch.max_length > config.max_positions) {
-    fail_user("max_length {} is above the model's max_positions {}", options.batch.max_length, config.max_positions);
+    fail_user("max_length {} is above the model's max_positions {}", options.batch.max_length,
+              config.max_positions);
   }
   return config;
 }
@@ -85,6 +87,7 @@ class Trainer {
     engine.label_smoothing = options.label_smoothing;
     engine.optimizer = options.optimizer;
     engine.accumulate = options.micro_batches > 1;
+    engine.recompute = options.recompute;
     Weights weights = begin_ ? std::move(begin_->weights)
                              : initial_weights(config_, static_cast<uint32_t>(options.seed));
     engine_ = std::make_unique<TrainingEngine>(config_, engine, std::move(weights), kernels_, *pool_, state_);
@@ -96,8 +99,8 @@ class Trainer {
   }
 
   TrainResult run() {
-    at_.options_hash = hash_of(options_, OptionRow::Effect::numbers) + "/" +
-                       hash_of(options_, OptionRow::Effect::schedule);
+    at_.options_hash =
+        hash_of(options_, OptionRow::Effect::numbers) + "/" + hash_of(options_, OptionRow::Effect::schedule);
     at_.seed = static_cast<uint64_t>(options_.seed);
     at_.batches_fingerprint = batches_->fingerprint();
     at_.position = batches_->position();
@@ -134,8 +137,9 @@ class Trainer {
       part = std::max(part, static_cast<double>(at_.step) / static_cast<double>(options_.max_updates));
     }
     if (options_.max_epochs > 0) {
-      const double epochs = static_cast<double>(at_.position.epoch - 1) +
-                            static_cast<double>(at_.position.next) / static_cast<double>(batches_->batches_in_epoch());
+      const double epochs =
+          static_cast<double>(at_.position.epoch - 1) +
+          static_cast<double>(at_.position.next) / static_cast<double>(batches_->batches_in_epoch());
       part = std::max(part, epochs / static_cast<double>(options_.max_epochs));
     }
     if (options_.max_minutes > 0) part = std::max(part, at_.seconds / (60 * options_.max_minutes));
@@ -148,7 +152,8 @@ class Trainer {
       update(batch);
       at_.position = batches_->position();
       at_.seconds = before_ + std::chrono::duration<double>(Clock::now() - start_).count();
-      if (batch.last_of_epoch) decay_after_epoch(options_.decay, static_cast<int64_t>(batch.at.epoch), &at_.decay);
+      if (batch.last_of_epoch)
+        decay_after_epoch(options_.decay, static_cast<int64_t>(batch.at.epoch), &at_.decay);
       const bool end = finished();
       bool stop = false;
       bool saved = false;
@@ -175,8 +180,8 @@ class Trainer {
       if (filled.tensors.target_in.size() > 0) micro.push_back(std::move(filled.tensors));
     }
     const double rate = learning_rate(options_.schedule, at_.step + 1, at_.decay.factor);
-    const auto masks = static_cast<uint32_t>(
-        counter_random({at_.seed, 0, kMaskStream}, static_cast<uint64_t>(at_.step)));
+    const auto masks =
+        static_cast<uint32_t>(counter_random({at_.seed, 0, kMaskStream}, static_cast<uint64_t>(at_.step)));
     const StepOutcome out = engine_->update(micro, static_cast<float>(rate), at_.step + 1, masks);
     ++at_.step;
     at_.target_tokens += static_cast<int64_t>(out.tokens);
@@ -184,7 +189,8 @@ class Trainer {
     if (out.skipped) {
       ++at_.skipped;
       ++at_.skipped_in_a_row;
-      log_->write("skipped", at_.step, std::vector<std::pair<std::string, double>>{{"grad_norm", out.grad_norm}});
+      log_->write("skipped", at_.step,
+                  std::vector<std::pair<std::string, double>>{{"grad_norm", out.grad_norm}});
       if (at_.skipped_in_a_row >= options_.max_skipped) diverged(out);
     } else {
       at_.skipped_in_a_row = 0;
@@ -195,7 +201,8 @@ class Trainer {
   [[noreturn]] void diverged(const StepOutcome& out) {
     const std::optional<std::string> last = latest_checkpoint(options_.output);
     fail_user(
-        "training has diverged: the gradient of {} updates in a row was not finite (update {}, loss {}, norm {}); {}",
+        "training has diverged: the gradient of {} updates in a row was not finite (update {}, loss {}, norm "
+        "{}); {}",
         at_.skipped_in_a_row, at_.step, out.loss / std::max(1.0, out.tokens), out.grad_norm,
         last ? "the last checkpoint is " + *last : "there is no checkpoint yet");
   }
@@ -203,12 +210,13 @@ class Trainer {
   void report(const StepOutcome& out, double rate) {
     const double tokens = std::max(1.0, out.tokens);
     log_->write("train", at_.step,
-                std::vector<std::pair<std::string, double>>{{"epoch", static_cast<double>(at_.position.epoch)},
-                                                            {"loss", out.loss / tokens},
-                                                            {"nll", out.nll / tokens},
-                                                            {"learning_rate", rate},
-                                                            {"grad_norm", out.grad_norm},
-                                                            {"target_tokens", static_cast<double>(at_.target_tokens)}});
+                std::vector<std::pair<std::string, double>>{
+                    {"epoch", static_cast<double>(at_.position.epoch)},
+                    {"loss", out.loss / tokens},
+                    {"nll", out.nll / tokens},
+                    {"learning_rate", rate},
+                    {"grad_norm", out.grad_norm},
+                    {"target_tokens", static_cast<double>(at_.target_tokens)}});
     const double seconds = at_.seconds - seconds_reported_;
     progress_.update({.step = at_.step,
                       .epoch = at_.position.epoch,
@@ -243,7 +251,8 @@ class Trainer {
       link_checkpoint(options_.output, "best-" + early_stop_.metrics[i].name, at_.step);
       if (i == 0) save_model(options_.output + "/best", with_notes(validator_->model()));
     }
-    if (verdict.stop) note_(fmt::format("no better {} for {} validations", early_stop_.metrics[0].name, verdict.stalled));
+    if (verdict.stop)
+      note_(fmt::format("no better {} for {} validations", early_stop_.metrics[0].name, verdict.stalled));
     return verdict.stop;
   }
 
@@ -267,13 +276,17 @@ class Trainer {
     const std::string& hash = checkpoint.state.options_hash;
     const size_t cut = hash.find('/');
     if (hash.substr(0, cut) != hash_of(options_, OptionRow::Effect::numbers)) {
-      fail_user("{} was made with other options (data, model, batches or optimizer); start in another folder or turn "
-                "resume off",
-                *path);
+      fail_user(
+          "{} was made with other options (data, model, batches or optimizer); start in another folder or "
+          "turn "
+          "resume off",
+          *path);
     }
-    if (hash.substr(cut + 1) != hash_of(options_, OptionRow::Effect::schedule) && !options_.override_schedule) {
-      fail_user("{} was made with another learning-rate schedule; give override_schedule to go on with the new one",
-                *path);
+    if (hash.substr(cut + 1) != hash_of(options_, OptionRow::Effect::schedule) &&
+        !options_.override_schedule) {
+      fail_user(
+          "{} was made with another learning-rate schedule; give override_schedule to go on with the new one",
+          *path);
     }
     if (checkpoint.state.batches_fingerprint != batches_->fingerprint()) {
       fail_user("{}: the corpus has changed since, so its place in the epoch means nothing", *path);
@@ -299,14 +312,19 @@ class Trainer {
   ModelFile with_notes(ModelFile model) const {
     model.notes["updates"] = std::to_string(at_.step);
     model.notes["epochs"] = std::to_string(at_.position.epoch - 1);
-    for (const auto& [name, value] : at_.metrics) model.notes["validation_" + name] = fmt::format("{:.4f}", value);
+    for (const auto& [name, value] : at_.metrics)
+      model.notes["validation_" + name] = fmt::format("{:.4f}", value);
     return model;
   }
 
   void export_model() {
     const std::vector<int64_t> steps = checkpoint_steps(options_.output);
     const auto n = static_cast<size_t>(std::max<int64_t>(1, options_.average_last));
-    ModelFile model{.config = config_, .weights = {}, .text = model_text(config_, tokenizers_), .generation = {}, .notes = {}};
+    ModelFile model{.config = config_,
+                    .weights = {},
+                    .text = model_text(config_, tokenizers_),
+                    .generation = {},
+                    .notes = {}};
     std::string what;
     if (n == 1 && validator_ != nullptr && file_exists(options_.output + "/best/config.json")) {
       model = load_model(options_.output + "/best");

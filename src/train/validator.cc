@@ -35,8 +35,9 @@ ModelText model_text(const ModelConfig& config, const TrainTokenizers& tokenizer
   return text;
 }
 
-Validator::Validator(const TrainOptions& options, const ModelConfig& config, const TrainTokenizers& tokenizers,
-                     const KernelTable& kernels, ThreadPool& pool, Note note)
+Validator::Validator(const TrainOptions& options, const ModelConfig& config,
+                     const TrainTokenizers& tokenizers, const KernelTable& kernels, ThreadPool& pool,
+                     Note note)
     : options_(options),
       config_(config),
       text_(model_text(config, tokenizers)),
@@ -57,9 +58,11 @@ Validator::Validator(const TrainOptions& options, const ModelConfig& config, con
     target_ids_.push_back(ids(*tokenizers.target, target_lines_[i], config.max_positions));
   }
   if (source_ids_.empty()) fail_user("{}: no line to validate on", options.valid_source);
-  program_ = compile({renamed(training_graph(config, {options.label_smoothing, false}), "validate")}, kernels);
+  program_ =
+      compile({renamed(training_graph(config, {options.label_smoothing, false}), "validate")}, kernels);
   session_ = std::make_unique<Session>(program_, kernels, pool, state_);
-  for (const WeightSpec& spec : weight_table(config)) state_.set(spec.name, Tensor(spec.type().dtype, spec.dims));
+  for (const WeightSpec& spec : weight_table(config))
+    state_.set(spec.name, Tensor(spec.type().dtype, spec.dims));
   DecodeEngineOptions decode;
   engine_ = std::make_unique<DecodeEngine>(config, state_, kernels, pool, decode);
 }
@@ -73,7 +76,8 @@ std::vector<std::pair<std::string, double>> Validator::run(const State& state, c
   }
   state_.touch();
   const double loss = cross_entropy();
-  std::vector<std::pair<std::string, double>> values = {{"cross_entropy", loss}, {"perplexity", std::exp(loss)}};
+  std::vector<std::pair<std::string, double>> values = {{"cross_entropy", loss},
+                                                        {"perplexity", std::exp(loss)}};
   const std::set<std::string> wanted(options_.metrics.begin(), options_.metrics.end());
   if (wanted.count("bleu") + wanted.count("chrf") > 0) {
     const EvaluationReport evaluation = evaluate(translate(), {target_lines_});
@@ -122,7 +126,8 @@ std::vector<std::string> Validator::translate() {
   options.search.beam = options_.validation_beam;
   Translator translator(text_, *engine_, options, note_);
   std::vector<std::string> lines;
-  for (const Translation& translation : translator.translate(source_lines_)) lines.push_back(translation.text());
+  for (const Translation& translation : translator.translate(source_lines_))
+    lines.push_back(translation.text());
   return lines;
 }
 

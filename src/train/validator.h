@@ -26,9 +26,9 @@ class Validator {
             const KernelTable& kernels, ThreadPool& pool, Note note);
   ~Validator();
 
-  // Copies the model's weights out of `state`: of each weight NAME, PREFIX + NAME where that is there (the averaged
-  // weights "ema."). Values beside names: cross_entropy (nats a target token), perplexity, and those of bleu and chrf
-  // (0..100) that the options name.
+  // Copies the model's weights out of `state`: of each weight NAME, PREFIX + NAME where that is there (the
+  // averaged weights "ema."). Values beside names: cross_entropy (nats a target token), perplexity, and those
+  // of bleu and chrf (0..100) that the options name.
   std::vector<std::pair<std::string, double>> run(const State& state, const std::string& prefix);
 
   // The weights that run() saw last, as a model.

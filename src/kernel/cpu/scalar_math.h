@@ -1,6 +1,6 @@
-// The scalar functions of tapes; exp, log, tanh, erf are fixed polynomials: the twins of math-inl.h, equal bit
-// for bit. Needs no header and no build flag but -ffp-contract=off, so that printed C++ carries this file as
-// it is. All arithmetic is separate multiplications and additions in the order written; a SIMD form that
+// The scalar functions of tapes; exp, log, tanh, erf are fixed polynomials: the twins of math-inl.h, equal
+// bit for bit. Needs no header and no build flag but -ffp-contract=off, so that printed C++ carries this file
+// as it is. All arithmetic is separate multiplications and additions in the order written; a SIMD form that
 // follows it gives the same bits on every machine. Largest error against the true value (math_test.cc), in
 // units of the last place:
 //   exp 1.1 (also where the result is subnormal) · log 1 · tanh 1.5 · erf 1.5

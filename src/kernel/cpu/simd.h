@@ -13,5 +13,8 @@
 #ifndef HWY_DISABLED_TARGETS
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
 #endif
+// The fallback is one value at a time with every compiler; where GCC is sound, Highway would emulate 128
+// bits.
+#define HWY_BROKEN_EMU128 1
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>

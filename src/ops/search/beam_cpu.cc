@@ -1,5 +1,5 @@
-// beam_candidates: for each row the maximum, the sum of exponentials, and its own C best; then a merge within the
-// sentence. A row's numbers come from 16 partial sums that do not depend on the machine's vectors.
+// beam_candidates: for each row the maximum, the sum of exponentials, and its own C best; then a merge within
+// the sentence. A row's numbers come from 16 partial sums that do not depend on the machine's vectors.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/search/beam_cpu.cc"
 #include "kernel/cpu/simd.h"
@@ -165,7 +165,9 @@ void run_advance(const KernelRun& run, int64_t beam_in) {
     const auto is_end = [&](int64_t j) {
       return phase > 0 && std::find(ends, ends + ends_width, tokens[first + j]) != ends + ends_width;
     };
-    const auto counts = [&](int64_t j) { return tokens[first + j] >= 0 && !(phase == 1 && j > 0 && is_end(j)); };
+    const auto counts = [&](int64_t j) {
+      return tokens[first + j] >= 0 && !(phase == 1 && j > 0 && is_end(j));
+    };
     // The first candidate that is not among the `beam` best ones: where replacements start.
     int64_t spare = 0;
     for (int64_t taken = 0; spare < width && taken < beam; ++spare) taken += counts(spare);

@@ -16,12 +16,14 @@ struct TrainTokenizers {
   bool joint() const { return source == target; }
 };
 
-// In this order: those of the model that training begins with (init_from); the files named in the options; else one
-// joint model RUN/tokenizer.model. A file that is not there is trained from the corpora and written. `note` gets a
-// line for what was done. Throws Error{user} as text/tokenizer.h does.
-TrainTokenizers prepare_tokenizers(const TrainOptions& options, const std::function<void(const std::string&)>& note);
+// In this order: those of the model that training begins with (init_from); the files named in the options;
+// else one joint model RUN/tokenizer.model. A file that is not there is trained from the corpora and written.
+// `note` gets a line for what was done. Throws Error{user} as text/tokenizer.h does.
+TrainTokenizers prepare_tokenizers(const TrainOptions& options,
+                                   const std::function<void(const std::string&)>& note);
 
-// The corpora of a run. With subword_alpha every epoch sees other segmentations, a pure function of (seed, epoch).
+// The corpora of a run. With subword_alpha every epoch sees other segmentations, a pure function of (seed,
+// epoch).
 class TrainingText {
  public:
   TrainingText(const TrainOptions& options, const TrainTokenizers& tokenizers);

@@ -6,7 +6,8 @@
 //   checkpoint-STEP/    train/checkpoint.h; links best-METRIC
 //   metrics.jsonl       one JSON object a line, equal for equal options and seed: no times
 //   best/               the model with the best first metric, as it was validated
-//   model/              the final model: the mean of the last checkpoints (average_last > 1), else the best one
+//   model/              the final model: the mean of the last checkpoints (average_last > 1), else the best
+//   one
 #pragma once
 #include <atomic>
 #include <functional>
@@ -19,7 +20,7 @@
 namespace floe {
 
 struct TrainSink {
-  Progress::Sink write;       // where the progress goes; called from the training thread
+  Progress::Sink write;  // where the progress goes; called from the training thread
   Progress::Options progress;
   const std::atomic<bool>* stop = nullptr;  // set by a signal: save a checkpoint and end
 };
@@ -32,8 +33,9 @@ struct TrainResult {
   std::vector<std::pair<std::string, double>> metrics;  // of the last validation
 };
 
-// Throws Error{user} for options, files or a checkpoint that do not fit; Error{io}; and Error{user} with a report after
-// options.max_skipped updates in a row whose gradient was not finite (the last good checkpoint stays).
+// Throws Error{user} for options, files or a checkpoint that do not fit; Error{io}; and Error{user} with a
+// report after options.max_skipped updates in a row whose gradient was not finite (the last good checkpoint
+// stays).
 TrainResult train(const TrainOptions& options, const TrainSink& sink);
 
 }  // namespace floe

@@ -30,7 +30,7 @@ struct Texts {
     options.train_source = {folder.file("a.src")};
     options.train_target = {folder.file("a.tgt")};
     options.output = folder.path();
-    options.vocabulary_size = 30;
+    options.vocabulary_size = 20;
   }
   TrainTokenizers tokenizers() {
     return prepare_tokenizers(options, [this](const std::string& line) { notes.push_back(line); });
@@ -88,12 +88,12 @@ TEST(Tokenizers, AreTrainedOnceAndLoadedThen) {
   const TrainTokenizers first = texts.tokenizers();
   EXPECT_TRUE(first.joint());
   const std::string bytes = read_file(texts.folder.file("tokenizer.model"));
-  texts.options.vocabulary_size = 28;
+  texts.options.vocabulary_size = 19;
   texts.notes.clear();
-  EXPECT_EQ(texts.tokenizers().source->size(), 30);
+  EXPECT_EQ(texts.tokenizers().source->size(), 20);
   EXPECT_EQ(read_file(texts.folder.file("tokenizer.model")), bytes);
   EXPECT_THAT(texts.notes,
-              ElementsAre(HasSubstr("tokenizer.model: 30 pieces"), HasSubstr("vocabulary_size 28")));
+              ElementsAre(HasSubstr("tokenizer.model: 20 pieces"), HasSubstr("vocabulary_size 19")));
 }
 
 TEST(Tokenizers, AreTwoWhenTwoAreNamed) {

@@ -96,7 +96,10 @@ std::vector<std::pair<std::string, double>> Validator::run() {
   std::vector<std::pair<std::string, double>> values = {{"cross_entropy", loss},
                                                         {"perplexity", std::exp(loss)}};
   if (!translator_) return values;
-  const EvaluationReport evaluation = evaluate(translate(), {target_lines_});
+  // Weights that give no number give no translation either.
+  EvaluationReport evaluation;
+  evaluation.bleu.score = evaluation.chrf.score = std::nan("");
+  if (std::isfinite(loss)) evaluation = evaluate(translate(), {target_lines_});
   for (const std::string& metric : options_.metrics) {
     if (metric == "bleu") values.emplace_back(metric, evaluation.bleu.score);
     if (metric == "chrf") values.emplace_back(metric, evaluation.chrf.score);

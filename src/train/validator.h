@@ -33,7 +33,7 @@ class Validator {
   // averaged weights "ema.").
   void take(const State& state, const std::string& prefix);
   // Of the weights taken last. Values beside names: cross_entropy (nats a target token), perplexity, and
-  // those of bleu and chrf (0..100) that the options name.
+  // those of bleu and chrf (0..100) that the options name; NaN where the loss is no number.
   std::vector<std::pair<std::string, double>> run();
   // The weights taken last, as a model.
   ModelFile model() const;

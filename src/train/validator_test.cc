@@ -3,12 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/file.h"
 #include "base/temp_folder_for_test.h"
 #include "nn/weights.h"
-#include "testing/program_case.h"
+#include "testing/op_case.h"
 #include "train/setup.h"
 
 namespace floe {
@@ -31,7 +32,7 @@ struct Fixture {
     write_file(folder.file("text"), lines);
     options.train_source = options.train_target = {folder.file("text")};
     options.output = folder.path();
-    options.vocabulary_size = 28;
+    options.vocabulary_size = 22;
     options.model = {.d_model = 8,
                      .encoder_layers = 1,
                      .decoder_layers = 1,
@@ -117,12 +118,22 @@ TEST(Validator, CutsALineThatIsTooLongAndSaysSoOnce) {
   EXPECT_THAT(f.notes, testing::ElementsAre(HasSubstr("v.src: line 2 has ")));
 }
 
+TEST(Validator, GivesNaNForWeightsThatGiveNoNumber) {
+  Fixture f;
+  f.options.metrics = {"bleu"};
+  const auto validator = f.make();
+  Tensor& weight = f.state.get("decoder.0.feed_forward.up.weight");
+  std::fill_n(weight.as<float>(), weight.size(), std::nanf(""));
+  validator->take(f.state, "");
+  for (const auto& [name, value] : validator->run()) EXPECT_TRUE(std::isnan(value)) << name;
+}
+
 TEST(Validator, RefusesAtTheStartABeamThatCannotBe) {
   Fixture f;
   f.options.metrics = {"bleu"};
-  f.options.validation_beam = 29;
+  f.options.validation_beam = 23;
   EXPECT_THAT(refusal(ErrorKind::user, [&] { f.make(); }),
-              HasSubstr("beam is 29, but the target vocabulary has only 28"));
+              HasSubstr("beam is 23, but the target vocabulary has only 22"));
 }
 
 TEST(Setup, RefusesModelsThatParallelTextCannotTrain) {

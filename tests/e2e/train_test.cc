@@ -34,17 +34,18 @@ class Train : public Training {
 };
 
 TEST_F(Train, LearnsToTranslateAndLeavesWhatIsDocumented) {
+  write_text("train", 1000, 1);
   const Outcome run = train(flags("run", {{"d-model", "32"},
                                           {"d-ff", "64"},
                                           {"residual-dropout", "0"},
-                                          {"learning-rate", "0.02"},
-                                          {"max-updates", "200"},
-                                          {"validate-every", "100"},
-                                          {"save-every", "100"}}));
+                                          {"label-smoothing", "0"},
+                                          {"max-updates", "400"},
+                                          {"validate-every", "200"},
+                                          {"save-every", "200"}}));
   ASSERT_EQ(run.code, 0) << run.err;
   EXPECT_EQ(run.out, "");
   const auto rows = metrics("run", "train");
-  ASSERT_EQ(rows.size(), 200u);
+  ASSERT_EQ(rows.size(), 400u);
   EXPECT_LT(rows.back()["nll"].get<double>(), 0.2 * rows.front()["nll"].get<double>());
 
   const Outcome got = floe({"translate", "--model", path("run/model"), "--input", path("dev.src")});
@@ -53,10 +54,10 @@ TEST_F(Train, LearnsToTranslateAndLeavesWhatIsDocumented) {
   EXPECT_GT(bleu_of("run/model", "4"), 80);
 
   EXPECT_EQ(names_in("run", ""),
-            (std::vector<std::string>{"best", "best-bleu", "best-cross_entropy", "checkpoint-00000100",
-                                      "checkpoint-00000200", "metrics.jsonl", "model", "options.toml",
+            (std::vector<std::string>{"best", "best-bleu", "best-cross_entropy", "checkpoint-00000200",
+                                      "checkpoint-00000400", "metrics.jsonl", "model", "options.toml",
                                       "tokenizer.model"}));
-  EXPECT_EQ(names_in("run/checkpoint-00000200", ""),
+  EXPECT_EQ(names_in("run/checkpoint-00000400", ""),
             (std::vector<std::string>{"model.safetensors", "state.json", "trainer.safetensors"}));
   for (const char* model : {"run/best", "run/model"}) {
     EXPECT_EQ(names_in(model, ""),
@@ -189,21 +190,17 @@ TEST_F(Train, PartsWithoutASentenceAreLeftOut) {
 
 TEST_F(Train, FineTuningBeginsWithTheLossOfItsModel) {
   ASSERT_EQ(train(flags("first")).code, 0);
-  const auto wanted = metrics("first", "validation").back();
-  const Outcome run = train(flags("second", {{"init-from", path("first/checked")}, {"max-updates", "1"}}));
-  expect_refusal(run, HasSubstr("there is no model in " + path("first/checked")));
-  std::filesystem::remove_all(path("first/model"));
-  ASSERT_EQ(train(flags("first", {{"average-last", "1"}})).code, 0);
+  expect_refusal(train(flags("second", {{"init-from", path("first/none")}})),
+                 HasSubstr("there is no model in " + path("first/none")));
   const Outcome tuned = train(
-      flags("third", {{"init-from", path("first/best")}, {"max-updates", "1"}, {"learning-rate", "1e-12"}}));
+      flags("second", {{"init-from", path("first/best")}, {"max-updates", "1"}, {"learning-rate", "1e-12"}}));
   ASSERT_EQ(tuned.code, 0) << tuned.err;
-  EXPECT_FALSE(has("third/tokenizer.model"));
+  EXPECT_FALSE(has("second/tokenizer.model"));
   const auto best = best_validation("first");
-  const auto got = metrics("third", "validation").front();
+  const auto got = metrics("second", "validation").front();
   EXPECT_EQ(got["bleu"], best["bleu"]);
-  // One update of 1e-12 on weights near 0.1 changes none of them in f32.
+  // One update of 1e-12 on weights near 0.1 changes hardly one of them in f32.
   EXPECT_NEAR(got["cross_entropy"].get<double>(), best["cross_entropy"].get<double>(), 1e-6);
-  EXPECT_TRUE(wanted.contains("bleu"));
 }
 
 TEST_F(Train, EndsWithTheEpoch) {
@@ -261,8 +258,8 @@ TEST_F(Train, CropsWhatIsTooLongOnlyInValidation) {
   files_.write("dev.tgt", read_file(path("dev.tgt")) + line + "\n\n");
   files_.write("train.src", read_file(path("train.src")) + line + "\n");
   files_.write("train.tgt", read_file(path("train.tgt")) + "eins\n");
-  // 23 positions are no multiple of 8: validation must not round a length up to 24.
-  const Outcome run = train(flags("run", {{"max-positions", "23"}}));
+  // 25 positions are no multiple of 8: validation must not round a length up to 32.
+  const Outcome run = train(flags("run", {{"max-positions", "25"}}));
   ASSERT_EQ(run.code, 0) << run.err;
   EXPECT_EQ(metrics("run", "validation").size(), 2u);
   EXPECT_THAT(run.err, AllOf(HasSubstr("1 too long"), HasSubstr("dev.src: line 13 has ")));

@@ -1,4 +1,6 @@
 // floe train: options from a TOML file and flags, in this order; both come from the rows of train/options.h.
+// Exit code 0: the run has ended, had ended before, or was asked to stop (SIGTERM, SIGINT, SIGHUP) and has
+// left a checkpoint to go on from.
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -18,6 +20,17 @@ namespace {
 
 std::atomic<bool> stop_asked{false};
 void ask_to_stop(int) { stop_asked.store(true); }
+
+// A signal that the caller had ignored (nohup, a job in the background) stays ignored.
+void catch_stop(int signal) {
+  struct sigaction action{};
+  sigaction(signal, nullptr, &action);
+  if (action.sa_handler == SIG_IGN) return;
+  action = {};
+  action.sa_handler = ask_to_stop;
+  action.sa_flags = static_cast<int>(SA_RESETHAND);  // a second one ends the program at once
+  sigaction(signal, &action, nullptr);
+}
 
 int columns_of_terminal() {
   winsize size{};
@@ -51,12 +64,11 @@ Run train_command(CLI::App& app) {
       std::fputs(toml_of(options).c_str(), stdout);
       return 0;
     }
-    // A second signal ends the program at once.
-    struct sigaction action{};
-    action.sa_handler = ask_to_stop;
-    action.sa_flags = static_cast<int>(SA_RESETHAND);
-    sigaction(SIGTERM, &action, nullptr);
-    sigaction(SIGINT, &action, nullptr);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) catch_stop(signal);
+    // A write that cannot be done is an error that says so: a file above its limit, progress that nobody
+    // reads.
+    ::signal(SIGXFSZ, SIG_IGN);
+    ::signal(SIGPIPE, SIG_IGN);
     TrainSink sink;
     sink.write = [](std::string_view text) {
       std::fwrite(text.data(), 1, text.size(), stderr);

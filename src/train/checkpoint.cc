@@ -160,29 +160,27 @@ void link_checkpoint(const std::string& run, const std::string& name, int64_t st
   sync_folder(run);
 }
 
-void prune_checkpoints(const std::string& run, int64_t keep) {
-  if (keep <= 0) return;
-  std::vector<int64_t> steps = checkpoint_steps(run);
-  if (static_cast<int64_t>(steps.size()) <= keep) return;
-  steps.resize(steps.size() - static_cast<size_t>(keep));
-  std::vector<int64_t> linked;
+void remove_unlinked(const std::string& run, int64_t step) {
   for (const fs::path& path : entries_of(run)) {
-    if (fs::is_symlink(path)) linked.push_back(step_of(fs::read_symlink(path).string()));
+    if (fs::is_symlink(path) && step_of(fs::read_symlink(path).string()) == step) return;
   }
-  for (const int64_t step : steps) {
-    if (std::find(linked.begin(), linked.end(), step) == linked.end()) {
-      remove_checkpoint(run, checkpoint_path(run, step));
-    }
-  }
+  if (fs::exists(checkpoint_path(run, step))) remove_checkpoint(run, checkpoint_path(run, step));
 }
 
-std::vector<std::pair<std::string, Tensor>> average_weights(std::span<const std::string> model_files) {
-  if (model_files.empty()) fail_user("no model to average");
+void prune_checkpoints(const std::string& run, int64_t keep) {
+  if (keep <= 0) return;
+  const std::vector<int64_t> steps = checkpoint_steps(run);
+  for (size_t i = 0; i + static_cast<size_t>(keep) < steps.size(); ++i) remove_unlinked(run, steps[i]);
+}
+
+std::vector<std::pair<std::string, Tensor>> average_weights(std::span<const std::string> paths,
+                                                            std::string_view prefix) {
+  if (paths.empty()) fail_user("no model to average");
   std::vector<SafetensorsFile> files;
-  for (const std::string& path : model_files) files.push_back(SafetensorsFile::open(path));
+  for (const std::string& path : paths) files.push_back(SafetensorsFile::open(path));
   for (const SafetensorsFile& file : files) {
     for (const std::string& name : file.names()) {
-      if (!files.front().has(name)) {
+      if (name.starts_with(prefix) && !files.front().has(name)) {
         fail_user("{}: tensor '{}' is not in {}", file.path(), name, files.front().path());
       }
     }
@@ -190,6 +188,7 @@ std::vector<std::pair<std::string, Tensor>> average_weights(std::span<const std:
   std::vector<std::pair<std::string, Tensor>> out;
   std::vector<double> sums;
   for (const std::string& name : files.front().names()) {
+    if (!name.starts_with(prefix)) continue;
     Tensor mean = files.front().load(name);
     if (is_float(mean.dtype())) {
       sums.resize(static_cast<size_t>(mean.size()));
@@ -214,7 +213,7 @@ std::vector<std::pair<std::string, Tensor>> average_weights(std::span<const std:
         mean.set(i, sums[static_cast<size_t>(i)] / static_cast<double>(files.size()));
       }
     }
-    out.emplace_back(name, std::move(mean));
+    out.emplace_back(name.substr(prefix.size()), std::move(mean));
   }
   return out;
 }

@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -66,8 +67,13 @@ void link_checkpoint(const std::string& run, const std::string& name, int64_t st
 // Removes all but the `keep` latest and those that a link names; 0 keeps all.
 void prune_checkpoints(const std::string& run, int64_t keep);
 
-// The mean of the weights in several model.safetensors, tensor by tensor, added up in double in the order
-// given. Integer and bool tensors must be equal in all. Throws Error{user} naming file and tensor.
-std::vector<std::pair<std::string, Tensor>> average_weights(std::span<const std::string> model_files);
+// Removes the checkpoint of this step, if it is there, unless a link names it.
+void remove_unlinked(const std::string& run, int64_t step);
+
+// The mean of the weights in several files, tensor by tensor, added up in double in the order given: of the
+// tensors whose names begin with `prefix` ("ema." in trainer.safetensors), named without it. Integer and bool
+// tensors must be equal in all. Throws Error{user} naming file and tensor.
+std::vector<std::pair<std::string, Tensor>> average_weights(std::span<const std::string> files,
+                                                            std::string_view prefix = {});
 
 }  // namespace floe

@@ -273,6 +273,9 @@ TEST(AverageWeights, AddsUpInDoubleAndRoundsOnce) {
     }
   }
   EXPECT_EQ(average_weights(std::span(paths).first(1)).size(), 3u);
+  const auto ids = average_weights(paths, "i");
+  ASSERT_EQ(ids.size(), 1u);
+  EXPECT_EQ(ids[0].first, "ds");
 }
 
 TEST(AverageWeights, RefusesModelsThatDifferAndNamesFileAndTensor) {

@@ -100,6 +100,11 @@ std::string toml_of(const TrainOptions& options);
 
 // Throws Error{user} for values out of range and for combinations that make no sense.
 void check(const TrainOptions& options);
+// Throws Error{user} when sentences of max_length, padded, do not fit a model of so many positions.
+void check_lengths(const TrainOptions& options, int64_t max_positions);
+
+// The rows with this effect whose values differ: "beta1 (0.9, now 0.8), ..."; empty when none does.
+std::string differences(const TrainOptions& before, const TrainOptions& now, OptionRow::Effect effect);
 
 // Of the rows with this effect: equal in a run and its resumption.
 std::string hash_of(const TrainOptions& options, OptionRow::Effect effect);

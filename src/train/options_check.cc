@@ -10,6 +10,7 @@ namespace floe {
 namespace {
 
 constexpr std::string_view kMetrics[] = {"cross_entropy", "perplexity", "bleu", "chrf"};
+constexpr int64_t kMaxThreads = 1024;  // as the other commands take
 
 void at_least(std::string_view name, int64_t value, int64_t least) {
   if (value < least) fail_user("option {}: {} is below {}", name, value, least);
@@ -20,11 +21,21 @@ void within(std::string_view name, double value, double from, double to) {
   if (!(value >= from && value < to)) fail_user("option {}: {} is not in [{}, {})", name, value, from, to);
 }
 
+int64_t padded_length(const TrainOptions& o) {
+  const int64_t multiple = o.batch.length_multiple;
+  return (o.batch.max_length + multiple - 1) / multiple * multiple;
+}
+
 void check_data(const TrainOptions& o) {
   if (o.train_source.empty()) fail_user("option train_source: no file to train on");
   if (o.train_source.size() != o.train_target.size()) {
     fail_user("option train_target: {} files for the {} of train_source", o.train_target.size(),
               o.train_source.size());
+  }
+  for (const auto* files : {&o.train_source, &o.train_target}) {
+    if (std::find(files->begin(), files->end(), "-") != files->end())
+      fail_user("option train_{}: standard input can be read only once, training reads its text twice",
+                files == &o.train_source ? "source" : "target");
   }
   if (!o.train_weights.empty() && o.train_weights.size() != o.train_source.size()) {
     fail_user("option train_weights: {} weights for {} files", o.train_weights.size(), o.train_source.size());
@@ -36,8 +47,8 @@ void check_data(const TrainOptions& o) {
   if (o.source_tokenizer.empty() != o.target_tokenizer.empty()) {
     fail_user("option {}: no path", o.source_tokenizer.empty() ? "source_tokenizer" : "target_tokenizer");
   }
-  if (!(o.character_coverage >= 0.9 && o.character_coverage <= 1)) {
-    fail_user("option character_coverage: {} is not in [0.9, 1]", o.character_coverage);
+  if (!(o.character_coverage >= 0.98 && o.character_coverage <= 1)) {
+    fail_user("option character_coverage: {} is not in [0.98, 1]", o.character_coverage);
   }
   if (o.valid_source.empty() != o.valid_target.empty()) {
     fail_user("option {}: validation needs both sides",
@@ -57,18 +68,20 @@ void check_model(const TrainOptions& o) {
     fail_user("option tied: {} needs one vocabulary, but source_tokenizer and target_tokenizer differ",
               name_of(model.tied));
   }
-  if (o.batch.max_length > model.max_positions) {
-    fail_user("option max_length: {} is above the model's max_positions {}", o.batch.max_length,
-              model.max_positions);
-  }
+  // With init_from the positions are that model's (train/setup.h).
+  if (o.init_from.empty()) check_lengths(o, model.max_positions);
 }
 
 void check_steps(const TrainOptions& o) {
   at_least("batch_tokens", o.batch.max_tokens, 1);
   at_least("batch_sentences", o.batch.max_sentences, 0);
-  at_least("max_length", o.batch.max_length, 2);
-  at_least("length_multiple", o.batch.length_multiple, 1);
+  within("max_length", static_cast<double>(o.batch.max_length), 2, INT32_MAX);
+  within("length_multiple", static_cast<double>(o.batch.length_multiple), 1, INT32_MAX);
   at_least("micro_batches", o.micro_batches, 1);
+  if (padded_length(o) > o.batch.max_tokens) {
+    fail_user("option batch_tokens: {} is less than one sentence of max_length {}, padded to {}",
+              o.batch.max_tokens, o.batch.max_length, padded_length(o));
+  }
   within("beta1", o.optimizer.beta1, 0, 1);
   within("beta2", o.optimizer.beta2, 0, 1);
   if (!(o.optimizer.epsilon > 0 && o.optimizer.epsilon < 1)) {
@@ -132,10 +145,23 @@ void check_run(const TrainOptions& o) {
   }
   at_least("seed", o.seed, 0);
   at_least("threads", o.threads, 0);
+  if (o.threads > kMaxThreads) fail_user("option threads: {} is above {}", o.threads, kMaxThreads);
   at_least("log_every", o.log_every, 1);
 }
 
 }  // namespace
+
+void check_lengths(const TrainOptions& o, int64_t max_positions) {
+  if (o.batch.max_length > max_positions) {
+    fail_user("option max_length: {} is above the model's max_positions {}", o.batch.max_length,
+              max_positions);
+  }
+  if (padded_length(o) > max_positions) {
+    fail_user(
+        "option max_length: {}, padded to {} by length_multiple {}, is above the model's max_positions {}",
+        o.batch.max_length, padded_length(o), o.batch.length_multiple, max_positions);
+  }
+}
 
 void check(const TrainOptions& options) {
   check_data(options);

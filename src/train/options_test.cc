@@ -180,11 +180,18 @@ TEST(TrainOptions, CombinationsThatMakeNoSenseAreRefusedByName) {
       {[](TrainOptions& o) { o.valid_target.clear(); }, "option valid_target: validation needs both"},
       {[](TrainOptions& o) { o.source_tokenizer.clear(); }, "option source_tokenizer: no path"},
       {[](TrainOptions& o) { o.character_coverage = 0.5; },
-       "option character_coverage: 0.5 is not in [0.9, 1]"},
+       "option character_coverage: 0.5 is not in [0.98, 1]"},
       {[](TrainOptions& o) { o.target_tokenizer = "de.model"; }, "option tied: all needs one vocabulary"},
       {[](TrainOptions& o) { o.model.heads = 3; }, "heads = 3 does not divide d_model = 256"},
       {[](TrainOptions& o) { o.batch.max_length = 600; },
        "option max_length: 600 is above the model's max_positions 512"},
+      {[](TrainOptions& o) { o.model.max_positions = 100; },
+       "option max_length: 100, padded to 104 by length_multiple 8, is above the model's max_positions 100"},
+      {[](TrainOptions& o) { o.batch.max_tokens = 100; },
+       "option batch_tokens: 100 is less than one sentence of max_length 100, padded to 104"},
+      {[](TrainOptions& o) { o.batch.length_multiple = 0; }, "option length_multiple: 0 is not in [1, "},
+      {[](TrainOptions& o) { o.train_target[1] = "-"; }, "option train_target: standard input"},
+      {[](TrainOptions& o) { o.threads = 1025; }, "option threads: 1025 is above 1024"},
       {[](TrainOptions& o) { o.micro_batches = 0; }, "option micro_batches: 0 is below 1"},
       {[](TrainOptions& o) { o.optimizer.beta2 = 1; }, "option beta2: 1 is not in [0, 1)"},
       {[](TrainOptions& o) { o.optimizer.clip_norm = std::nan(""); }, "option clip_norm: nan"},
@@ -237,6 +244,18 @@ TEST(TrainOptions, TheHashTellsWhatAResumedRunMustKeep) {
   TrainOptions wider = options;
   wider.model.d_ff *= 2;
   EXPECT_NE(numbers(wider), numbers(options));
+}
+
+TEST(TrainOptions, DifferencesNameOptionsOfTheirEffectWithBothValues) {
+  const TrainOptions before = valid();
+  TrainOptions now = before;
+  EXPECT_EQ(differences(before, now, OptionRow::Effect::numbers), "");
+  now.model.d_ff = 8;
+  now.metrics = {"bleu"};
+  now.schedule.warmup = 7;
+  EXPECT_EQ(differences(before, now, OptionRow::Effect::numbers),
+            "d_ff (1024, now 8), metrics ([\"cross_entropy\"], now [\"bleu\"])");
+  EXPECT_EQ(differences(before, now, OptionRow::Effect::schedule), "warmup (1000, now 7)");
 }
 
 TEST(TrainOptions, EarlyStoppingKnowsWhichMetricsGrow) {

@@ -167,6 +167,19 @@ std::string toml_of(const TrainOptions& options) {
   return out;
 }
 
+std::string differences(const TrainOptions& before, const TrainOptions& now, OptionRow::Effect effect) {
+  TrainOptions old = before;
+  TrainOptions changed = now;
+  std::string out;
+  for (const OptionRow& row : train_option_rows()) {
+    const std::string was = value_text(row, old);
+    const std::string is = value_text(row, changed);
+    if (row.effect == effect && was != is)
+      out += fmt::format("{}{} ({}, now {})", out.empty() ? "" : ", ", row.name, was, is);
+  }
+  return out;
+}
+
 std::string hash_of(const TrainOptions& options, OptionRow::Effect effect) {
   TrainOptions copy = options;
   uint64_t hash = 0xcbf29ce484222325;  // FNV-1a

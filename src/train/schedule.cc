@@ -133,6 +133,25 @@ void check(const EarlyStopOptions& options) {
   }
 }
 
+int64_t stalled_validations(const EarlyStopOptions& options, const EarlyStopState& state) {
+  if (state.metrics.empty()) return 0;
+  const auto fewer = [](const MetricState& a, const MetricState& b) { return a.stalled < b.stalled; };
+  const auto [least, most] = std::minmax_element(state.metrics.begin(), state.metrics.end(), fewer);
+  switch (options.on) {
+    case StopOn::first:
+      break;
+    case StopOn::all:
+      return least->stalled;
+    case StopOn::any:
+      return most->stalled;
+  }
+  return state.metrics.front().stalled;
+}
+
+bool stops_early(const EarlyStopOptions& options, const EarlyStopState& state) {
+  return options.patience > 0 && stalled_validations(options, state) >= options.patience;
+}
+
 ValidationVerdict after_validation(const EarlyStopOptions& options, std::span<const double> values,
                                    int64_t step, EarlyStopState* state) {
   FLOE_CHECK(values.size() == options.metrics.size(), "{} values for {} metrics", values.size(),
@@ -143,7 +162,6 @@ ValidationVerdict after_validation(const EarlyStopOptions& options, std::span<co
               values.size());
   }
   ValidationVerdict verdict;
-  std::vector<int64_t> stalled;
   for (size_t i = 0; i < values.size(); ++i) {
     const MetricRule& rule = options.metrics[i];
     MetricState& metric = state->metrics[i];
@@ -155,21 +173,9 @@ ValidationVerdict after_validation(const EarlyStopOptions& options, std::span<co
       ++metric.stalled;
     }
     verdict.improved.push_back(improved);
-    stalled.push_back(metric.stalled);
   }
-  if (stalled.empty()) return verdict;
-  switch (options.on) {
-    case StopOn::first:
-      verdict.stalled = stalled.front();
-      break;
-    case StopOn::all:
-      verdict.stalled = *std::min_element(stalled.begin(), stalled.end());
-      break;
-    case StopOn::any:
-      verdict.stalled = *std::max_element(stalled.begin(), stalled.end());
-      break;
-  }
-  verdict.stop = options.patience > 0 && verdict.stalled >= options.patience;
+  verdict.stalled = stalled_validations(options, *state);
+  verdict.stop = stops_early(options, *state);
   return verdict;
 }
 

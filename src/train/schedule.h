@@ -83,11 +83,16 @@ struct EarlyStopState {
 
 struct ValidationVerdict {
   std::vector<bool> improved;  // by metric
-  int64_t stalled = 0;         // of the first metric, the least stalled (all) or the most stalled one (any)
+  int64_t stalled = 0;         // as stalled_validations() says
   bool stop = false;
 };
 
 void check(const EarlyStopOptions& options);
+// Of the first metric, the least stalled (all) or the most stalled one (any); 0 before any validation.
+int64_t stalled_validations(const EarlyStopOptions& options, const EarlyStopState& state);
+// Whether these validations end the run.
+bool stops_early(const EarlyStopOptions& options, const EarlyStopState& state);
+
 // `values` stand beside options.metrics; NaN is never an improvement. An empty state is a fresh one; one of
 // another number of metrics is Error{user}.
 ValidationVerdict after_validation(const EarlyStopOptions& options, std::span<const double> values,

@@ -1,5 +1,7 @@
 #include "train/text_data.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/file.h"
 #include "text/counter_random.h"
@@ -20,10 +22,16 @@ std::shared_ptr<const Tokenizer> load(const std::string& path, const Note& note)
 
 std::shared_ptr<const Tokenizer> load_or_train(const std::string& path, std::vector<std::string> files,
                                                const TrainOptions& options, const Note& note) {
-  if (file_exists(path)) return load(path, note);
+  if (file_exists(path)) {
+    auto tokenizer = load(path, note);
+    if (tokenizer->size() != options.vocabulary_size)
+      note(fmt::format("it was there before; vocabulary_size {} is that of a tokenizer that is trained",
+                       options.vocabulary_size));
+    return tokenizer;
+  }
   TokenizerTraining training;
   training.files = std::move(files);
-  training.vocabulary_size = static_cast<int32_t>(options.vocabulary_size);
+  training.vocabulary_size = static_cast<int32_t>(std::min<int64_t>(options.vocabulary_size, INT32_MAX));
   training.character_coverage = options.character_coverage;
   training.seed = static_cast<uint64_t>(options.seed);
   write_file(path, train_tokenizer(training));
@@ -45,9 +53,8 @@ std::vector<CorpusPart> parts_of(const TrainOptions& options) {
 
 CorpusOptions corpus_options(const TrainOptions& options) {
   CorpusOptions corpus;
-  // Pairs that are too long for a batch are left out there, and counted; these limits keep absurd lines out
-  // of memory.
-  corpus.max_source_tokens = corpus.max_target_tokens = static_cast<uint32_t>(options.batch.max_length);
+  // With begin or end they have max_length; longer ones are counted here and never reach the batches.
+  corpus.max_source_tokens = corpus.max_target_tokens = static_cast<uint32_t>(options.batch.max_length - 1);
   corpus.keep_text = options.subword_alpha > 0;
   return corpus;
 }

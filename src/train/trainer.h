@@ -7,7 +7,10 @@
 //   metrics.jsonl       one JSON object a line, equal for equal options and seed: no times
 //   best/               the model with the best first metric, as it was validated
 //   model/              the final model: the mean of the last checkpoints (average_last > 1), else the best
-//   one
+//   one, else the last; of the averaged weights where there are any
+//
+// A run that was killed goes on from its latest checkpoint and leaves the same files as one that was not. One
+// that has ended does nothing more than to write model/ again. A run that is refused changes nothing.
 #pragma once
 #include <atomic>
 #include <functional>

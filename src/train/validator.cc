@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <set>
 
 #include "base/error.h"
 #include "compile/compile.h"
@@ -12,6 +11,7 @@
 #include "nn/transformer.h"
 #include "text/lines.h"
 #include "translate/engine.h"
+#include "translate/translator.h"
 
 namespace floe {
 namespace {
@@ -63,26 +63,46 @@ Validator::Validator(const TrainOptions& options, const ModelConfig& config,
   session_ = std::make_unique<Session>(program_, kernels, pool, state_);
   for (const WeightSpec& spec : weight_table(config))
     state_.set(spec.name, Tensor(spec.type().dtype, spec.dims));
+  const auto& metrics = options.metrics;
+  const bool translates = std::count(metrics.begin(), metrics.end(), "bleu") > 0 ||
+                          std::count(metrics.begin(), metrics.end(), "chrf") > 0;
+  if (!translates) return;
+  // One sentence of the greatest length with this beam always fits.
+  const int64_t beam = options.validation_beam;
   DecodeEngineOptions decode;
+  decode.max_rows = std::max(decode.max_rows, beam);
+  decode.cache_positions = std::max(decode.cache_positions, beam * config.max_positions);
+  decode.source_positions = std::max(decode.source_positions, config.max_positions);
   engine_ = std::make_unique<DecodeEngine>(config, state_, kernels, pool, decode);
+  TranslatorOptions search;
+  search.search.beam = beam;
+  translator_ = std::make_unique<Translator>(text_, *engine_, search, [this](const std::string& warning) {
+    if (!translated_) note_(options_.valid_source + ": " + warning);
+  });
 }
 
 Validator::~Validator() = default;
 
-std::vector<std::pair<std::string, double>> Validator::run(const State& state, const std::string& prefix) {
+void Validator::take(const State& state, const std::string& prefix) {
   for (const WeightSpec& spec : weight_table(config_)) {
     const std::string averaged = prefix + spec.name;
     copy_into(state_, spec.name, state.get(!prefix.empty() && state.has(averaged) ? averaged : spec.name));
   }
   state_.touch();
+}
+
+std::vector<std::pair<std::string, double>> Validator::run() {
   const double loss = cross_entropy();
   std::vector<std::pair<std::string, double>> values = {{"cross_entropy", loss},
                                                         {"perplexity", std::exp(loss)}};
-  const std::set<std::string> wanted(options_.metrics.begin(), options_.metrics.end());
-  if (wanted.count("bleu") + wanted.count("chrf") > 0) {
-    const EvaluationReport evaluation = evaluate(translate(), {target_lines_});
-    values.emplace_back("bleu", evaluation.bleu.score);
-    values.emplace_back("chrf", evaluation.chrf.score);
+  if (!translator_) return values;
+  // Weights that give no number give no translation either.
+  EvaluationReport evaluation;
+  evaluation.bleu.score = evaluation.chrf.score = std::nan("");
+  if (std::isfinite(loss)) evaluation = evaluate(translate(), {target_lines_});
+  for (const std::string& metric : options_.metrics) {
+    if (metric == "bleu") values.emplace_back(metric, evaluation.bleu.score);
+    if (metric == "chrf") values.emplace_back(metric, evaluation.chrf.score);
   }
   return values;
 }
@@ -96,6 +116,7 @@ double Validator::cross_entropy() {
   BatchOptions batch = options_.batch;
   batch.max_tokens = std::max<int64_t>(kValidationTokens, config_.max_positions);
   batch.max_length = config_.max_positions;
+  batch.length_multiple = 1;  // a rounded length could be one more than the model takes
   batch.closed_shapes = false;
   batch.pad_id = config_.pad_id;
   batch.start_id = config_.start_id;
@@ -122,12 +143,10 @@ double Validator::cross_entropy() {
 }
 
 std::vector<std::string> Validator::translate() {
-  TranslatorOptions options;
-  options.search.beam = options_.validation_beam;
-  Translator translator(text_, *engine_, options, note_);
   std::vector<std::string> lines;
-  for (const Translation& translation : translator.translate(source_lines_))
+  for (const Translation& translation : translator_->translate(source_lines_))
     lines.push_back(translation.text());
+  translated_ = true;
   return lines;
 }
 

@@ -17,21 +17,25 @@
 namespace floe {
 
 class DecodeEngine;
+class Translator;
 
 class Validator {
  public:
   using Note = std::function<void(const std::string&)>;
-  // Reads the text; an over-long line is cut, never left out. Kernels and pool must outlive the validator.
+  // Reads the text; an over-long line is cut, never left out, and `note` hears of it once. Kernels and pool
+  // must outlive the validator. Throws Error{user}: no line to validate on, a beam that the search does not
+  // take; and what text/lines.h throws.
   Validator(const TrainOptions& options, const ModelConfig& config, const TrainTokenizers& tokenizers,
             const KernelTable& kernels, ThreadPool& pool, Note note);
   ~Validator();
 
   // Copies the model's weights out of `state`: of each weight NAME, PREFIX + NAME where that is there (the
-  // averaged weights "ema."). Values beside names: cross_entropy (nats a target token), perplexity, and those
-  // of bleu and chrf (0..100) that the options name.
-  std::vector<std::pair<std::string, double>> run(const State& state, const std::string& prefix);
-
-  // The weights that run() saw last, as a model.
+  // averaged weights "ema.").
+  void take(const State& state, const std::string& prefix);
+  // Of the weights taken last. Values beside names: cross_entropy (nats a target token), perplexity, and
+  // those of bleu and chrf (0..100) that the options name; NaN where the loss is no number.
+  std::vector<std::pair<std::string, double>> run();
+  // The weights taken last, as a model.
   ModelFile model() const;
 
  private:
@@ -49,6 +53,8 @@ class Validator {
   std::shared_ptr<const Program> program_;
   std::unique_ptr<Session> session_;
   std::unique_ptr<DecodeEngine> engine_;
+  std::unique_ptr<Translator> translator_;  // none when no metric wants translations
+  bool translated_ = false;
 };
 
 // What a model folder says of the text: one tokenizer for both sides or two, lengths from the config.

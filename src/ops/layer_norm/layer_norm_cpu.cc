@@ -1,3 +1,4 @@
+// layer_norm on the CPU: the norms' common code with the mean subtracted.
 #include "kernel/cpu/norm.h"
 
 namespace floe {

@@ -1,3 +1,4 @@
+// rms_norm on the CPU: the norms' common code with the mean kept.
 #include "kernel/cpu/norm.h"
 
 namespace floe {

@@ -1,3 +1,4 @@
+// search_penalties on the CPU, a row a task.
 #include <algorithm>
 #include <cstring>
 #include <limits>

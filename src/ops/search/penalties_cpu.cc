@@ -1,4 +1,4 @@
-// search_penalties on the CPU, a row a task.
+// search_penalties on the CPU, row by row.
 #include <algorithm>
 #include <cstring>
 #include <limits>

@@ -23,20 +23,13 @@ if ! cmake --preset release >build/release/configure.log 2>&1; then
 fi
 cmake --build --preset release -j "$(nproc)" --target floe
 
-sentences=build/demo.zh
-cat >"$sentences" <<'END'
-你好！
-我喜欢喝茶。
-他昨天没来学校。
-你能帮我一下吗？
-明天会下雨。
-END
+sentences=$model/examples.txt  # in the model's source language
 
 printf '\n== Translation (%s)\n' "$model"
 "$floe" translate --model "$model" --input "$sentences" | paste -d '\n' "$sentences" - | sed 'n; s/^/  → /'
 
 printf '\n== From standard input\n'
-echo '这本书很有意思。' | "$floe" translate --model "$model" --input -
+head -n 1 "$sentences" | "$floe" translate --model "$model" --input -
 
 # Held-out sentences with their references, when the model's folder brings them.
 if [ -f "$model/test.src" ] && [ -f "$model/test.ref" ]; then

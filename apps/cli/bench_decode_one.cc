@@ -65,8 +65,7 @@ DecodeEngineOptions engine_options(const Json& q) {
   options.cache_positions = options.cached ? rows * length : 1;
   options.source_positions = q.at("batch").get<int64_t>() * (q.at("source").get<int64_t>() + 15);
   options.max_target = length;
-  // Without a cache every step has sizes of its own; binding them again in every run is not what is compared.
-  options.max_bindings = static_cast<size_t>(length) + 2;
+  options.max_bindings = q.value("bindings", size_t{64});
   return options;
 }
 

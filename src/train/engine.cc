@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "nn/transformer.h"
+#include "passes/recompute.h"
 
 namespace floe {
 namespace {
@@ -10,15 +11,37 @@ Tensor scalar_i32(int64_t value) { return Tensor::from_ints({}, {static_cast<int
 
 }  // namespace
 
-std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config,
-                                                     const TrainingEngineOptions& options,
+std::string_view name_of(Recompute value) {
+  return value == Recompute::none ? "none" : value == Recompute::cheap ? "cheap" : "layers";
+}
+
+void parse(std::string_view text, Recompute* value) {
+  for (const Recompute each : {Recompute::none, Recompute::cheap, Recompute::layers}) {
+    if (text == name_of(each)) {
+      *value = each;
+      return;
+    }
+  }
+  fail_user("'{}' is none of none, cheap, layers", text);
+}
+
+std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config, const TrainingEngineOptions& options,
                                                      const KernelTable& kernels,
                                                      std::vector<std::string>* trainable) {
   const Graph loss = training_graph(config, {options.label_smoothing, true});
   *trainable = trainable_states(loss);
-  std::vector<Graph> graphs = {train_step(loss, options.optimizer)};
+  const auto lighter = [&](Graph graph) {
+    if (options.recompute == Recompute::none) return graph;
+    RecomputeOptions what;
+    if (options.recompute == Recompute::layers) {
+      for (int64_t i = 0; i < config.encoder_layers; ++i) what.layers.push_back(fmt::format("encoder.{}", i));
+      for (int64_t i = 0; i < config.decoder_layers; ++i) what.layers.push_back(fmt::format("decoder.{}", i));
+    }
+    return recompute(graph, what);
+  };
+  std::vector<Graph> graphs = {lighter(train_step(loss, options.optimizer))};
   if (options.accumulate) {
-    graphs.push_back(accumulate_step(loss));
+    graphs.push_back(lighter(accumulate_step(loss)));
     graphs.push_back(apply_step(loss, options.optimizer));
   }
   return compile(graphs, kernels);

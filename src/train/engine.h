@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "compile/compile.h"
@@ -16,10 +18,17 @@
 
 namespace floe {
 
+// What the backward part computes again instead of keeping it: nothing; element-by-element values and norms; or all
+// of every layer but what flows into it. The values are the same bit for bit.
+enum class Recompute { none, cheap, layers };
+std::string_view name_of(Recompute value);
+void parse(std::string_view text, Recompute* value);  // throws Error{user} listing the names
+
 struct TrainingEngineOptions {
   double label_smoothing = 0.1;
   OptimizerOptions optimizer;
   bool accumulate = false;  // updates of several micro-batches; needs gradient states
+  Recompute recompute = Recompute::none;
 };
 
 struct StepOutcome {

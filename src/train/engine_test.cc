@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
 
 #include "testing/op_case.h"
 #include "testing/program_case.h"
@@ -127,6 +128,32 @@ TEST(TrainingEngine, GivesTheSameBitsOnEveryRunAndAnyThreads) {
     const Tensor& a = one.state.get(name);
     const Tensor& b = three.state.get(name);
     ASSERT_EQ(std::memcmp(a.data(), b.data(), a.bytes()), 0) << name;
+  }
+}
+
+TEST(TrainingEngine, RecomputesTheSameBitsInLessMemory) {
+  size_t arena = SIZE_MAX;
+  std::map<std::string, Tensor> weights;
+  for (const Recompute what : {Recompute::none, Recompute::cheap, Recompute::layers}) {
+    TrainingEngineOptions options;
+    options.recompute = what;
+    ModelConfig config = tiny();
+    config.encoder_layers = config.decoder_layers = 4;
+    Fixture f(config, options);
+    for (int update = 1; update <= 2; ++update) {
+      const BatchTensors batch = reversed_batch(32, 12, static_cast<uint64_t>(update));
+      f.engine.update({&batch, 1}, 1e-3F, update, 5);
+    }
+    EXPECT_LE(f.engine.session().arena_bytes(), arena) << name_of(what);
+    arena = f.engine.session().arena_bytes();
+    for (const std::string& name : f.engine.trainable()) {
+      const Tensor& now = f.state.get(name);
+      if (what == Recompute::none) {
+        weights[name] = copy_of(now);
+      } else {
+        ASSERT_EQ(std::memcmp(weights[name].data(), now.data(), now.bytes()), 0) << name << " " << name_of(what);
+      }
+    }
   }
 }
 

@@ -78,6 +78,8 @@ const OptionRow kRows[] = {
      "batches of at most 24 shapes, for CUDA graphs"},
     {"batch", "micro_batches", FLOE_OPTION(int64_t, micro_batches),
      "parts an update is computed in, to save memory"},
+    {"batch", "recompute", FLOE_CHOICE(recompute),
+     "what the backward part computes again to save memory: none, cheap or layers", Effect::none},
 
     {"optimizer", "beta1", FLOE_OPTION(double, optimizer.beta1), "of Adam"},
     {"optimizer", "beta2", FLOE_OPTION(double, optimizer.beta2), "of Adam"},

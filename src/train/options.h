@@ -11,6 +11,7 @@
 #include "nn/config.h"
 #include "passes/optimizer.h"
 #include "train/batches.h"
+#include "train/engine.h"
 #include "train/schedule.h"
 
 namespace floe {
@@ -33,6 +34,7 @@ struct TrainOptions {
                     .norm_placement = NormPlacement::pre};
   BatchOptions batch;
   int64_t micro_batches = 1;  // parts of a batch, one after the other, added up
+  Recompute recompute = Recompute::none;
   OptimizerOptions optimizer{.clip_norm = 1};
   double label_smoothing = 0.1;
   int64_t max_skipped = 10;  // updates in a row whose gradient is not finite before training ends

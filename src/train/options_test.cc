@@ -96,7 +96,7 @@ TEST(TrainOptions, EachRowReadsItsOwnFieldFromTomlAndFromWords) {
       TrainOptions options;
       const auto& access = std::get<ChoiceAccess>(row.access);
       for (const char* name :
-           {"post", "rms_norm", "silu", "rotary", "target_output", "cosine", "stalled", "any"}) {
+           {"post", "rms_norm", "silu", "rotary", "target_output", "cosine", "stalled", "any", "cheap"}) {
         try {
           access.set(options, name);
           words = {name};

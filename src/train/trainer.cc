@@ -87,8 +87,9 @@ class Trainer {
     engine.label_smoothing = options.label_smoothing;
     engine.optimizer = options.optimizer;
     engine.accumulate = options.micro_batches > 1;
-    Weights weights =
-        begin_ ? std::move(begin_->weights) : initial_weights(config_, static_cast<uint32_t>(options.seed));
+    engine.recompute = options.recompute;
+    Weights weights = begin_ ? std::move(begin_->weights)
+                             : initial_weights(config_, static_cast<uint32_t>(options.seed));
     engine_ = std::make_unique<TrainingEngine>(config_, engine, std::move(weights), kernels_, *pool_, state_);
     note_(fmt::format("{} parameters, {} threads", parameter_count(config_), pool_->threads()));
     early_stop_ = early_stop_of(options);

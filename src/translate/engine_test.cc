@@ -452,6 +452,27 @@ TEST(DecodeEngine, AModelWithDamagedWeightsIsAnError) {
   EXPECT_THAT(refusal(f, {{.source = {3, 4}}}, with_beam(2)), HasSubstr("the model gave no number"));
 }
 
+TEST(DecodeEngine, TellsWhereTimeGoesOnceAsked) {
+  const auto calls = [](const std::vector<StepTime>& list) {
+    int64_t sum = 0;
+    for (const StepTime& time : list) sum += time.calls;
+    return sum;
+  };
+  Fixture f;
+  f.decode(sentences(2), with_beam(2));
+  EXPECT_EQ(calls(f.engine.profile().steps), 0);
+  f.engine.set_profile(true);
+  f.decode(sentences(2), with_beam(2));
+  f.decode(sentences(2), with_beam(3));  // a session that is made now
+  const DecodeEngine::Profile profile = f.engine.profile();
+  EXPECT_GT(calls(profile.encoder), 0);
+  int64_t searches = 0;
+  for (const StepTime& time : profile.steps) {
+    if (time.op == "beam_advance") searches += time.calls > 0 ? 1 : 0;
+  }
+  EXPECT_EQ(searches, 2);  // one line a session
+}
+
 TEST(DecodeEngine, CachesComeAndGoWithTheEngine) {
   const ModelConfig config = small_model();
   State state;

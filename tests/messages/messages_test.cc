@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "interop/ct2_writer_for_test.h"
 #include "tensor/safetensors.h"
 #include "text/temp_files_for_test.h"
 #include "text/utf8.h"
@@ -120,6 +121,88 @@ TEST_F(Messages, RefuseALongLineWhenStrictAndWriteNothing) {
                  EndsWith("line 2 has 50 tokens; the model takes 31"));
 }
 
+TEST_F(Messages, NumberALongLineFarIntoAFile) {
+  std::string input;
+  for (int line = 1; line <= 3000; ++line) {
+    if (line == 581 || line == 2900) {
+      for (int i = 0; i < 40; ++i) input += "c ";
+    }
+    input += "a\n";
+  }
+  const Outcome got = floe("translate --beam 1 --model " + model(), input);
+  EXPECT_EQ(got.code, 0);
+  EXPECT_EQ(lines_of(got.out).size(), 3000u);
+  EXPECT_THAT(lines_of(got.err), ElementsAre(AllOf(HasSubstr("warning"), HasSubstr("line 581 has 41 tokens")),
+                                             AllOf(HasSubstr("warning"), HasSubstr("line 2900 has 41 tokens"))));
+}
+
+TEST_F(Messages, OfBlankLinesAreBlankWhateverTheirSpaces) {
+  const std::string input = "\n \n   \n\t\n\xC2\xA0\n\xE2\x80\x8B\n\xEF\xBB\xBF\n";
+  for (const char* options : {"--beam 1", "--beam 4 --n-best 2", "--sample"}) {
+    const Outcome got = floe("translate --scores --model " + model() + " " + options, input);
+    EXPECT_EQ(got.code, 0) << got.err;
+    EXPECT_THAT(lines_of(got.out), testing::AllOf(testing::SizeIs(7), testing::Each(EndsWith("\t0.000000"))))
+        << got.out;
+    EXPECT_EQ(got.out.find_first_of("abcd"), std::string::npos) << got.out;
+  }
+  const std::string source = files_.write("source", input), target = files_.write("target", "a\na\na\na\na\na\na\n");
+  const Outcome scored = floe("score --model " + model() + " --source " + source + " --target " + target);
+  EXPECT_THAT(lines_of(scored.out), testing::AllOf(testing::SizeIs(7), testing::Each("0.000000\t0.000000\t0")));
+}
+
+TEST_F(Messages, OfLanguageTagsAloneAreBlank) {
+  ModelFile tagged = small_model();
+  tagged.text.tags = {"d"};
+  save_model(path("tagged"), tagged);
+  const auto lines = lines_of(floe("translate --model " + path("tagged"), "d\nd a\n d d \n").out);
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_EQ(lines[0], "");
+  EXPECT_NE(lines[1], "");
+  EXPECT_EQ(lines[2], "");
+}
+
+TEST_F(Messages, NoCandidateOfALineWithInkIsEmpty) {
+  const Outcome got = floe("translate --json --n-best 4 --model " + model(), "a\nb c\nd d d\n");
+  ASSERT_EQ(got.code, 0) << got.err;
+  for (const std::string& line : lines_of(got.out)) {
+    for (const auto& candidate : nlohmann::json::parse(line)["translations"])
+      EXPECT_FALSE(candidate["tokens"].empty()) << line;
+  }
+}
+
+TEST_F(Messages, ALineOfRepeatedMarksTakesNothingFromItsNeighbours) {
+  std::string marks;
+  for (int i = 0; i < 363; ++i) marks += "d ";
+  const std::string command = "translate --batch-tokens 16 --model " + model();
+  const auto plain = lines_of(floe(command, "a b\nc\na\n").out);
+  const Outcome got = floe(command, "a b\n" + marks + "\nc\na\n");
+  EXPECT_EQ(got.code, 0) << got.err;
+  const auto lines = lines_of(got.out);
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_THAT((std::vector<std::string>{lines[0], lines[2], lines[3]}), testing::ElementsAreArray(plain));
+}
+
+TEST_F(Messages, DosLineEndsChangeNothing) {
+  const std::string want = floe("translate --model " + model(), "a b\n\nc d\n").out;
+  EXPECT_EQ(floe("translate --model " + model(), "a b\r\n\r\nc d\r\n").out, want);
+  const std::string folder = copy();
+  bool any = false;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() != ".txt") continue;
+    any = true;
+    std::string dos;
+    for (const char c : read_file(entry.path().string())) dos += c == '\n' ? "\r\n" : std::string(1, c);
+    write_file(entry.path().string(), dos);
+  }
+  ASSERT_TRUE(any);
+  EXPECT_EQ(floe("translate --model " + folder, "a b\n\nc d\n").out, want);
+}
+
+TEST_F(Messages, RefuseInvalidUtf8WhenStrict) {
+  expect_refusal(translate("--strict --input " + files_.write("bytes", "a\nb \xC3(\n")), 1,
+                 EndsWith("line 2 is not valid UTF-8"));
+}
+
 TEST_F(Messages, OfAnEmptyFileAreNone) {
   const Outcome got = floe(translate("--input " + files_.write("empty", "")));
   EXPECT_EQ(got.code, 0);
@@ -222,6 +305,36 @@ TEST_F(Messages, NameWhatIsWrongInAModel) {
   std::filesystem::permissions(folder + "/config.json", std::filesystem::perms::none);
   if (::access((folder + "/config.json").c_str(), R_OK) != 0)  // root reads everything
     expect_refusal(command, 1, HasSubstr("cannot open " + folder + "/config.json"));
+}
+
+TEST_F(Messages, NameTheDamagedTensorOfAForeignModel) {
+  ModelConfig config = small_config(8);
+  config.norm_placement = NormPlacement::pre;
+  config.tied = Tied::none;
+  config.output_bias = true;
+  const std::string folder = path("foreign");
+  std::filesystem::create_directory(folder);
+  for (const char* side : {"/source", "/target"})
+    write_file(folder + side + "_vocabulary.txt", "<blank>\n<s>\n</s>\na\nb\nc\nd\n");
+  const Ct2Writer writer = write_ct2(config, initial_weights(config, 3), /*int8=*/false);
+  const std::string command = "translate --model " + folder + " --output " + path("written");
+  write_file(folder + "/model.bin", writer.bytes());
+  const Outcome whole = floe("translate --model " + folder, "a b\n\nc\n");
+  EXPECT_EQ(whole.code, 0) << whole.err;
+  EXPECT_EQ(lines_of(whole.out).size(), 3u);
+
+  const std::string name = writer.entries.back().name;  // the last of the file
+  write_file(folder + "/model.bin", writer.bytes().substr(0, writer.bytes().size() - 1));
+  expect_refusal(command, 1, AllOf(HasSubstr("model.bin"), HasSubstr("'" + name + "'")));
+  const auto damaged = [&](auto&& change) {
+    Ct2Writer other = writer;
+    change(other.entry("decoder/projection/weight"));
+    write_file(folder + "/model.bin", other.bytes());
+    expect_refusal(command, 1, AllOf(HasSubstr("model.bin"), HasSubstr("'decoder/projection/weight'")));
+  };
+  damaged([](Ct2Entry& e) { e.dims = {0xFFFFFFFF, 0xFFFFFFFF}; });
+  damaged([](Ct2Entry& e) { e.dims.assign(200, 1); });
+  damaged([](Ct2Entry& e) { e.dims = {8, 9}; });
 }
 
 TEST_F(Messages, NameTheOptionAndTheNearest) {

@@ -9,6 +9,8 @@
 namespace floe {
 namespace {
 
+constexpr int64_t kRowsOfATask = 16;
+
 BoundKernel bind_append(const KernelCall& call) {
   const View cache = call.inputs[0];
   const View added = call.inputs[1];
@@ -25,7 +27,7 @@ BoundKernel bind_append(const KernelCall& call) {
             const int64_t block = cache.dims[1];
             const int64_t heads = cache.dims[2];
             const int64_t head_bytes = cache.dims[3] * size;
-            run.pool->run(added.dims[0], [&](int64_t r, int) {
+            const auto append = [&](int64_t r) {
               for (int64_t t = 0; t < added.dims[1]; ++t) {
                 const int64_t position = int64_t{positions[r]} + t;
                 if (position < 0 || position >= table_width * block) {
@@ -44,6 +46,10 @@ BoundKernel bind_append(const KernelCall& call) {
                       static_cast<size_t>(head_bytes));
                 }
               }
+            };
+            // A row is a copy of a few hundred bytes: several make a task.
+            run.pool->run_ranges(added.dims[0], kRowsOfATask, [&](int64_t begin, int64_t end, int) {
+              for (int64_t r = begin; r < end; ++r) append(r);
             });
           }};
 }

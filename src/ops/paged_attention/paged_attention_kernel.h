@@ -12,6 +12,13 @@ struct PagedSpec {
   bool causal = false;
 };
 
+constexpr int64_t kSharingRows = 16;  // at most in a task
+
+// Rows row..row + rows - 1 name the same keys; more than one only where a row has one query.
+struct PagedTask {
+  int64_t row, rows, key_head;
+};
+
 struct PagedData {
   const float *q, *k, *v;
   const int32_t *table, *lengths;

@@ -126,6 +126,63 @@ TEST(PagedAttention, GivesARowTheSameBitsWhateverLiesBesideIt) {
   }
 }
 
+// Rows of one query that name the same keys are attended together; rows beside them keep theirs.
+TEST(PagedAttention, GivesRowsThatShareTheirKeysTheBitsOfEachAlone) {
+  for (const int64_t key_heads : {1, 2, 4}) {
+    for (const int64_t copies : {2, 4, 7, 40}) {
+      const Paged one = make({.key_heads = key_heads, .block = 8, .lengths = {70, 33}});
+      const std::vector<RefTensor> inputs = case_inputs(one.c);
+      RefTensor q = inputs[0], table = inputs[3], lengths = inputs[4];
+      const auto width = static_cast<int64_t>(table.i.size()) / 2;
+      const auto row = static_cast<int64_t>(q.f.size()) / 2;
+      // Row 0 once, row 1 `copies` times with queries of their own, row 0 again.
+      const auto line = [&](auto& to, const auto& from, int64_t size, int64_t r) {
+        to.insert(to.end(), from.begin() + r * size, from.begin() + (r + 1) * size);
+      };
+      for (RefTensor* tensor : {&q, &table, &lengths}) tensor->shape[0] = copies + 2;
+      q.f.clear();
+      table.i.clear();
+      lengths.i.clear();
+      for (int64_t r = 0; r < copies + 2; ++r) {
+        const int64_t of = r == 0 || r == copies + 1 ? 0 : 1;
+        line(q.f, inputs[0].f, row, of);
+        line(table.i, inputs[3].i, width, of);
+        line(lengths.i, inputs[4].i, 1, of);
+        if (of == 1) q.f[static_cast<size_t>(r * row)] += static_cast<double>(r);
+      }
+      OpCase all = one.c;
+      all.inputs[0] = CaseInput::of(tensor_of(q));
+      all.inputs[3] = CaseInput::of(tensor_of(table));
+      all.inputs[4] = CaseInput::of(tensor_of(lengths));
+      const std::vector<Tensor> together = run_cpu_kernel(all);
+      for (int64_t r = 0; r < copies + 2; ++r) {
+        OpCase alone = all;
+        const auto cut = [&](const RefTensor& from) {
+          RefTensor part = from;
+          part.shape[0] = 1;
+          part.f.clear();
+          part.i.clear();
+          const int64_t size = from.size() / (copies + 2);
+          if (is_float(from.dtype)) {
+            line(part.f, from.f, size, r);
+          } else {
+            line(part.i, from.i, size, r);
+          }
+          return CaseInput::of(tensor_of(part));
+        };
+        alone.inputs[0] = cut(q);
+        alone.inputs[3] = cut(table);
+        alone.inputs[4] = cut(lengths);
+        const std::vector<Tensor> got = run_cpu_kernel(alone);
+        EXPECT_EQ(std::memcmp(got[0].data(), together[0].as<char>() + static_cast<size_t>(r) * got[0].bytes(),
+                              got[0].bytes()),
+                  0)
+            << key_heads << " key heads, " << copies << " copies, row " << r;
+      }
+    }
+  }
+}
+
 // With a cache and without it: a step's query against all earlier keys is the last row of causal attention.
 TEST(PagedAttention, GivesTheBitsOfAttention) {
   for (const int64_t queries : {1, 3, 7}) {

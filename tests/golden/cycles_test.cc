@@ -1,0 +1,104 @@
+// Sessions come and go without leaving anything behind, and live side by side.
+#include <gtest/gtest.h>
+#include <malloc.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <thread>
+
+#include "device/cpu/thread_pool.h"
+#include "golden/letters_model.h"
+#include "text/temp_files_for_test.h"
+#include "translate/model_session.h"
+
+namespace floe {
+namespace {
+
+const std::vector<std::string> kLines = {"floe", "", "anchor", "q", "transliteration"};
+
+std::vector<std::string> translate(ModelSession& session) {
+  TranslatorOptions options;
+  options.search.max_length = 20;
+  std::vector<std::string> out;
+  for (const Translation& t : session.translator(options, [](const std::string&) {}).translate(kLines))
+    out.push_back(t.text());
+  return out;
+}
+
+int64_t resident_bytes() {
+  int64_t total = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> total >> resident;
+  return resident * ::sysconf(_SC_PAGESIZE);
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST(Sessions, AThousandLivesLeaveNothingBehind) {
+  TempFiles files;
+  save_model(files.path("model"), letters_model());
+  ThreadPool pool(2);
+  const auto life = [&] {
+    ModelSession session(load_model(files.path("model")), pool);
+    return translate(session);
+  };
+  const auto want = life();
+  life();
+  const int64_t resident = resident_bytes();
+  const size_t in_use = ::mallinfo2().uordblks;
+  for (int k = 2; k < 1000; ++k) ASSERT_EQ(life(), want) << k;
+  // What one life leaves, a thousand leave a thousandfold: 100 bytes a life would show.
+  EXPECT_LT(static_cast<int64_t>(::mallinfo2().uordblks - in_use), 100'000);
+  EXPECT_LT(resident_bytes() - resident, int64_t{1} << 20);
+}
+#endif
+
+TEST(Sessions, EndWithNothingRunning) {
+  ThreadPool pool(2);
+  { ModelSession never_used(letters_model(), pool); }
+  auto session = std::make_unique<ModelSession>(letters_model(), pool);
+  const auto want = translate(*session);
+  session.reset();
+  ModelSession another(letters_model(), pool);
+  EXPECT_EQ(translate(another), want);
+}
+
+TEST(Sessions, WorkSideBySide) {
+  ThreadPool shared(2);
+  ModelSession first(letters_model(), shared);
+  const auto want = translate(first);
+  ThreadPool own(1);
+  ModelSession second(letters_model(), shared), third(letters_model(), own);
+  std::vector<std::thread> threads;
+  std::vector<int> wrong(3, 0);
+  ModelSession* sessions[] = {&first, &second, &third};
+  for (size_t k = 0; k < 3; ++k) {
+    threads.emplace_back([&, k] {
+      for (int i = 0; i < 20; ++i) wrong[k] += translate(*sessions[k]) != want;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, std::vector<int>(3, 0));
+}
+
+TEST(Sessions, BeginAndEndInParallel) {
+  ThreadPool pool(2);
+  std::vector<std::string> want;
+  {
+    ModelSession session(letters_model(), pool);
+    want = translate(session);
+  }
+  std::vector<std::thread> threads;
+  std::vector<int> wrong(2, 0);
+  for (size_t k = 0; k < 2; ++k) {
+    threads.emplace_back([&, k] {
+      for (int i = 0; i < 5; ++i) {
+        ModelSession session(letters_model(), pool);
+        wrong[k] += translate(session) != want;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, std::vector<int>(2, 0));
+}
+
+}  // namespace
+}  // namespace floe

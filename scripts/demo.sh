@@ -38,11 +38,11 @@ if [ -f "$model/test.src" ] && [ -f "$model/test.ref" ]; then
 fi
 
 printf '\n== The same translations without the key/value cache\n'
-for i in $(seq 40); do cat "$sentences"; done >build/demo.many
+for _ in $(seq 40); do cat "$sentences"; done >build/demo.many
 for cache in "" --no-kv-cache; do
   printf '%s: ' "${cache:-with the cache}"
   start=$(date +%s%N)
   "$floe" translate --model "$model" --input build/demo.many --output "build/demo.many${cache}.out" $cache
-  echo "$(((($(date +%s%N) - start)) / 1000000)) ms"
+  echo "$((($(date +%s%N) - start) / 1000000)) ms"
 done
 cmp build/demo.many.out build/demo.many--no-kv-cache.out

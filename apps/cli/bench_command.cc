@@ -1,3 +1,4 @@
+// floe bench train and floe bench decode: flags, and the command line that a result is filed under.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>

@@ -1,3 +1,4 @@
+// One measurement of decoding, in a process of its own: random weights and sources, answers as JSON.
 #include <fmt/core.h>
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// floe evaluate: BLEU and chrF of given translations, or of those that a model makes first.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>

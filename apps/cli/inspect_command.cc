@@ -1,3 +1,4 @@
+// floe inspect: a model's graphs, their passes, program, memory plan and picture.
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 

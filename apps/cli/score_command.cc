@@ -1,3 +1,4 @@
+// floe score: the log probability of each given translation, and the whole text's perplexity.
 #include <CLI/CLI.hpp>
 #include <cmath>
 

@@ -1,3 +1,4 @@
+// floe translate: text in, translations out, line by line; with scores, n-best lists and alignments.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>

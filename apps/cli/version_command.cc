@@ -1,3 +1,4 @@
+// floe version: of the program and of the model format that it writes.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>

@@ -211,11 +211,9 @@ class Mapper {
   void move(const std::string& from, const std::string& to) {
     const Tensor& tensor = need(from);
     if (tensor.dtype() != DType::f32) fail_user("{}: tensor '{}' must be floating", name_, from);
-    Tensor copy(DType::f32, tensor.shape());
-    if (tensor.bytes() > 0) std::memcpy(copy.data(), tensor.data(), tensor.bytes());
     used_.insert(resolve(from));
     used_.insert(from);
-    weights_[to] = std::move(copy);
+    weights_[to] = copy_of(tensor);
   }
   void move_linear(const std::string& from, const std::string& to) {
     move(from + "/weight", to + ".weight");

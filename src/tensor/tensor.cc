@@ -115,6 +115,12 @@ void Tensor::set(int64_t i, double value) {
   }
 }
 
+Tensor copy_of(const Tensor& tensor) {
+  Tensor copy(tensor.dtype(), tensor.shape());
+  if (tensor.bytes() > 0) std::memcpy(copy.data(), tensor.data(), tensor.bytes());
+  return copy;
+}
+
 View::View(void* data_in, DType dtype_in, const Shape& shape)
     : data(data_in), dtype(dtype_in), rank(static_cast<int>(shape.size())) {
   FLOE_CHECK(rank <= kMaxRank, "rank {} is above {}", rank, kMaxRank);

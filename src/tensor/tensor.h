@@ -55,6 +55,8 @@ class Tensor {
   std::unique_ptr<void, Free> data_;
 };
 
+Tensor copy_of(const Tensor& tensor);
+
 constexpr int kMaxRank = 6;
 
 // Strides are in elements; a broadcast dim has stride 0.

@@ -55,6 +55,21 @@ TEST(Tensor, EveryTypeHoldsWhatItWasGiven) {
   EXPECT_EQ(Tensor::from_floats({1, 2}, {5, -6}).as<float>()[1], -6.0f);
 }
 
+TEST(Tensor, ACopyHasTheSameBitsInMemoryOfItsOwn) {
+  for (const Shape& shape : {Shape{2, 3}, Shape{}, Shape{4, 0}}) {
+    Tensor tensor(DType::bf16, shape);
+    for (int64_t i = 0; i < tensor.size(); ++i) tensor.set(i, static_cast<double>(i) + 0.5);
+    const Tensor copy = copy_of(tensor);
+    EXPECT_EQ(copy.dtype(), tensor.dtype());
+    EXPECT_EQ(copy.shape(), tensor.shape());
+    for (int64_t i = 0; i < tensor.size(); ++i) {
+      const double was = tensor.at(i);
+      tensor.set(i, -1);
+      EXPECT_EQ(copy.at(i), was);
+    }
+  }
+}
+
 TEST(Tensor, RefusesImpossibleShapesAndMiscountedValues) {
   EXPECT_THAT(refusal(ErrorKind::user, [] { Tensor(DType::f32, {2, -1}); }),
               HasSubstr("shape [2, -1] has a negative size"));

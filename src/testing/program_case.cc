@@ -11,12 +11,6 @@
 
 namespace floe {
 
-Tensor copy_of(const Tensor& tensor) {
-  Tensor copy(tensor.dtype(), tensor.shape());
-  if (tensor.bytes() > 0) std::memcpy(copy.data(), tensor.data(), tensor.bytes());
-  return copy;
-}
-
 TensorPtr share(Tensor tensor) { return std::make_shared<Tensor>(std::move(tensor)); }
 
 TensorPtr random_shared(DType dtype, const Shape& shape, uint64_t seed) {

@@ -30,7 +30,6 @@ void check_program(const Graph& graph, const TensorMap& inputs, const TensorMap&
 // Normal values for floats, 0..high-1 for integers; the same for the same seed.
 TensorPtr share(Tensor tensor);
 Tensor random_tensor(DType dtype, const Shape& shape, uint64_t seed, int64_t high = 8, double scale = 1);
-Tensor copy_of(const Tensor& tensor);
 TensorPtr random_shared(DType dtype, const Shape& shape, uint64_t seed);
 
 }  // namespace floe

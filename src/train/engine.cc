@@ -1,19 +1,11 @@
 #include "train/engine.h"
 
-#include <cstring>
-
 #include "base/error.h"
 #include "nn/transformer.h"
 #include "passes/recompute.h"
 
 namespace floe {
 namespace {
-
-Tensor copy_of(const Tensor& tensor) {
-  Tensor copy(tensor.dtype(), tensor.shape());
-  if (tensor.bytes() > 0) std::memcpy(copy.data(), tensor.data(), tensor.bytes());
-  return copy;
-}
 
 Tensor scalar_i32(int64_t value) { return Tensor::from_ints({}, {static_cast<int32_t>(value)}); }
 

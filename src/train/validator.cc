@@ -153,10 +153,7 @@ std::vector<std::string> Validator::translate() {
 ModelFile Validator::model() const {
   ModelFile model{.config = config_, .weights = {}, .text = text_, .generation = {}, .notes = {}};
   for (const WeightSpec& spec : weight_table(config_)) {
-    const Tensor& weight = state_.get(spec.name);
-    Tensor copy(weight.dtype(), weight.shape());
-    if (copy.bytes() > 0) std::memcpy(copy.data(), weight.data(), copy.bytes());
-    model.weights.emplace(spec.name, std::move(copy));
+    model.weights.emplace(spec.name, copy_of(state_.get(spec.name)));
   }
   return model;
 }

@@ -1,3 +1,5 @@
+// Reads a model's folder (model_file.h); every field and size is checked, for the files may come from
+// anywhere.
 #include <filesystem>
 #include <type_traits>
 

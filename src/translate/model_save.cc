@@ -1,3 +1,4 @@
+// Writes a model's folder (model_file.h) beside its place, then puts it there whole.
 #include <fcntl.h>
 #include <stdio.h>
 

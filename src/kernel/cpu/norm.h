@@ -1,44 +1,33 @@
-// Row ranges for the norm kernels, and how dgamma and dbeta are summed: rows in blocks whose number depends
-// on how many rows there are and on nothing else, each block into its own partial sum, these one after the
-// other.
+// The CPU's kernels of layer_norm and rms_norm, forward and backward: one code, since rms_norm is layer_norm
+// without the mean and beta.
 #pragma once
-#include <algorithm>
 #include <cstdint>
+#include <string>
 
-#include "device/cpu/thread_pool.h"
+#include "kernel/kernel.h"
 
 namespace floe {
 
+enum class NormMean {
+  subtracted,  // layer_norm: (x, gamma, beta) -> y and (x, gamma, dy) -> dx, dgamma, dbeta
+  kept,        // rms_norm: (x, gamma) -> y and (x, gamma, dy) -> dx, dgamma
+};
+
+// Adds the f32 kernels of `op` and of `op`_grad.
+void add_norm_kernels(KernelTable& table, const std::string& op, NormMean mean);
+
+// What norm.cc compiles once a target.
 struct NormRows {
   const float *x, *gamma, *beta;
   float* y;
   int64_t begin, end, n;
   float eps;
 };
-
 struct NormGradRows {
   const float *x, *gamma, *dy;
   float *dx, *dgamma, *dbeta;
   int64_t begin, end, n;
   float eps;
 };
-
-struct RowBlocks {
-  int64_t rows, block, blocks;
-  // At least 32 rows, so that a partial sum is written seldom; at most 64 blocks, so that they take little
-  // memory.
-  explicit RowBlocks(int64_t count)
-      : rows(count), block(std::max<int64_t>(32, (count + 63) / 64)), blocks((count + block - 1) / block) {}
-};
-
-// partial [blocks][n] -> sum [n], block by block.
-inline void sum_blocks(ThreadPool& pool, const float* partial, int64_t blocks, int64_t n, float* sum) {
-  pool.run_ranges(n, 1024, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) sum[i] = 0;
-    for (int64_t block = 0; block < blocks; ++block) {
-      for (int64_t i = begin; i < end; ++i) sum[i] += partial[block * n + i];
-    }
-  });
-}
 
 }  // namespace floe

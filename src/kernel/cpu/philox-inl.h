@@ -16,6 +16,49 @@ namespace floe {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+#if HWY_TARGET != HWY_SCALAR
+using PhiloxD = hn::ScalableTag<uint64_t>;
+using PhiloxV = hn::Vec<PhiloxD>;
+
+// One block a 64-bit lane, in kChains vectors: a round is a chain of seven cycles, and two keep the
+// multiplier busy. Only the low half of a lane counts: a product needs its 64 bits, and no step reads the
+// upper half of a counter.
+template <int kChains>
+struct PhiloxLanes {
+  PhiloxV c0[kChains], c1[kChains], c2[kChains], c3[kChains];
+
+  HWY_INLINE void ten_rounds(uint32_t key0, uint32_t key1) {
+    const PhiloxD d;
+    const hn::Repartition<uint32_t, PhiloxD> d32;
+    const auto m0 = hn::Set(d32, 0xD2511F53u);
+    const auto m1 = hn::Set(d32, 0xCD9E8D57u);
+    for (int round = 0; round < 10; ++round) {
+      const PhiloxV k0 = hn::Set(d, uint64_t{key0});
+      const PhiloxV k1 = hn::Set(d, uint64_t{key1});
+      for (int c = 0; c < kChains; ++c) {
+        const PhiloxV p0 = hn::MulEven(hn::BitCast(d32, c0[c]), m0);
+        const PhiloxV p1 = hn::MulEven(hn::BitCast(d32, c2[c]), m1);
+        c0[c] = hn::Xor3(hn::ShiftRight<32>(p1), c1[c], k0);
+        c1[c] = p1;
+        c2[c] = hn::Xor3(hn::ShiftRight<32>(p0), c3[c], k1);
+        c3[c] = p0;
+      }
+      key0 += 0x9E3779B9u;
+      key1 += 0xBB67AE85u;
+    }
+  }
+
+  // The words 0 and 1, or 2 and 3, of chain c's blocks.
+  HWY_INLINE PhiloxV words01(int c) const { return pair(c0[c], c1[c]); }
+  HWY_INLINE PhiloxV words23(int c) const { return pair(c2[c], c3[c]); }
+
+ private:
+  static HWY_INLINE PhiloxV pair(PhiloxV even, PhiloxV odd) {
+    return hn::Or(hn::And(even, hn::Set(PhiloxD(), uint64_t{0xFFFFFFFFu})), hn::ShiftLeft<32>(odd));
+  }
+};
+#endif
+
 // out[i] = the uniform number of feature at.feature + i, for i in 0..n-1; at.feature is a multiple of 4.
 // Writes up to 252 bytes past the end.
 HWY_INLINE void philox_row(uint32_t seed, uint32_t op_id, const PhiloxCoordinates& at, int64_t n,
@@ -27,40 +70,26 @@ HWY_INLINE void philox_row(uint32_t seed, uint32_t op_id, const PhiloxCoordinate
     for (int k = 0; k < 4; ++k) out[i + k] = philox_uniform(block[static_cast<size_t>(k)]);
   }
 #else
-  // One block a 64-bit lane: a product needs its 64 bits, and the upper halves of c1 and c3 may hold
-  // anything, since only the lower ones are multiplied.
-  const hn::ScalableTag<uint64_t> d;
-  const hn::Repartition<uint32_t, decltype(d)> d32;
-  const hn::Repartition<int32_t, decltype(d)> di;
-  const hn::Repartition<float, decltype(d)> df;
+  const PhiloxD d;
+  const hn::Repartition<uint32_t, PhiloxD> d32;
+  const hn::Repartition<int32_t, PhiloxD> di;
+  const hn::Repartition<float, PhiloxD> df;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  const auto low = hn::Set(d, 0xFFFFFFFFu);
-  const auto m0 = hn::Set(d32, 0xD2511F53u);
-  const auto m1 = hn::Set(d32, 0xCD9E8D57u);
   const auto unit = hn::Set(df, 0x1p-24f);
+  const auto to_unit = [&](PhiloxV words) HWY_ATTR {
+    const auto bits = hn::ShiftRight<8>(hn::BitCast(d32, words));
+    return hn::BitCast(d, hn::Mul(hn::ConvertTo(df, hn::BitCast(di, bits)), unit));
+  };
   for (int64_t i = 0; i < n; i += 4 * lanes) {
-    auto c0 = hn::Add(hn::Set(d, static_cast<uint64_t>((at.feature + static_cast<uint64_t>(i)) >> 2)),
-                      hn::Iota(d, 0));
-    auto c1 = hn::Set(d, at.position);
-    auto c2 = hn::Set(d, at.ordinal);
-    auto c3 = hn::Set(d, at.head);
-    uint32_t key0 = seed;
-    uint32_t key1 = op_id;
-    for (int round = 0; round < 10; ++round) {
-      const auto p0 = hn::MulEven(hn::BitCast(d32, c0), m0);
-      const auto p1 = hn::MulEven(hn::BitCast(d32, c2), m1);
-      c0 = hn::Xor(hn::Xor(hn::ShiftRight<32>(p1), c1), hn::Set(d, key0));
-      c2 = hn::Xor(hn::Xor(hn::ShiftRight<32>(p0), c3), hn::Set(d, key1));
-      c1 = p1;
-      c3 = p0;
-      key0 += 0x9E3779B9u;
-      key1 += 0xBB67AE85u;
-    }
-    const auto to_unit = [&](auto even, auto odd) HWY_ATTR {
-      const auto bits = hn::BitCast(d32, hn::Or(hn::And(even, low), hn::ShiftLeft<32>(odd)));
-      return hn::BitCast(d, hn::Mul(hn::ConvertTo(df, hn::BitCast(di, hn::ShiftRight<8>(bits))), unit));
-    };
-    hn::StoreInterleaved2(to_unit(c0, c1), to_unit(c2, c3), d, reinterpret_cast<uint64_t*>(out + i));
+    PhiloxLanes<1> block;
+    block.c0[0] = hn::Add(hn::Set(d, static_cast<uint64_t>((at.feature + static_cast<uint64_t>(i)) >> 2)),
+                          hn::Iota(d, 0));
+    block.c1[0] = hn::Set(d, at.position);
+    block.c2[0] = hn::Set(d, at.ordinal);
+    block.c3[0] = hn::Set(d, at.head);
+    block.ten_rounds(seed, op_id);
+    hn::StoreInterleaved2(to_unit(block.words01(0)), to_unit(block.words23(0)), d,
+                          reinterpret_cast<uint64_t*>(out + i));
   }
 #endif
 }

@@ -9,7 +9,7 @@
 #define FLOE_KERNEL_CPU_PHILOX_PATCH_INL_H_
 #endif
 
-#include "tensor/philox.h"
+#include "kernel/cpu/philox-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace floe {
@@ -36,12 +36,10 @@ inline void philox_patch(const PhiloxPatch& patch, uint32_t* HWY_RESTRICT words)
     for (int k = 0; k < 4; ++k) words[4 * i + k] = block[static_cast<size_t>(k)];
   }
 #else
-  const hn::ScalableTag<uint64_t> d;
-  const hn::RebindToSigned<decltype(d)> di;
-  const hn::Repartition<uint32_t, decltype(d)> d32;
-  using V = hn::Vec<decltype(d)>;
+  const PhiloxD d;
+  const hn::RebindToSigned<PhiloxD> di;
   constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(d));
-  constexpr int kChains = 2;  // a round is a chain of seven cycles: two of them keep the multiplier busy
+  constexpr int kChains = 2;
   constexpr int64_t kStep = kChains * kLanes;
   HWY_ALIGN int64_t lane_group[kStep];
   HWY_ALIGN int64_t lane_row[kStep];
@@ -58,42 +56,22 @@ inline void philox_patch(const PhiloxPatch& patch, uint32_t* HWY_RESTRICT words)
   const auto last_group = hn::Set(di, patch.groups - 1);
   const auto group_step = hn::Set(di, kStep % patch.groups);
   const auto row_step = hn::Set(di, kStep / patch.groups);
-  const auto m0 = hn::Set(d32, 0xD2511F53u);
-  const auto m1 = hn::Set(d32, 0xCD9E8D57u);
-  const auto low = hn::Set(d, uint64_t{0xFFFFFFFFu});
   for (int64_t at = 0; at < total; at += kStep) {
-    // Only the low half of each lane counts; MulEven reads no other.
-    V c0[kChains], c1[kChains], c2[kChains], c3[kChains];
+    PhiloxLanes<kChains> block;
     for (int c = 0; c < kChains; ++c) {
-      c0[c] = hn::BitCast(d, hn::Add(group[c], hn::Set(di, patch.first_group)));
-      c1[c] = hn::BitCast(d, hn::Add(row[c], hn::Set(di, patch.first_row)));
-      c2[c] = hn::Set(d, uint64_t{patch.ordinal});
-      c3[c] = hn::Set(d, uint64_t{patch.head});
+      block.c0[c] = hn::BitCast(d, hn::Add(group[c], hn::Set(di, patch.first_group)));
+      block.c1[c] = hn::BitCast(d, hn::Add(row[c], hn::Set(di, patch.first_row)));
+      block.c2[c] = hn::Set(d, uint64_t{patch.ordinal});
+      block.c3[c] = hn::Set(d, uint64_t{patch.head});
       group[c] = hn::Add(group[c], group_step);
       row[c] = hn::Add(row[c], row_step);
       const auto over = hn::Gt(group[c], last_group);
       group[c] = hn::Sub(group[c], hn::IfThenElseZero(over, groups));
       row[c] = hn::Add(row[c], hn::IfThenElseZero(over, hn::Set(di, 1)));
     }
-    uint32_t key0 = patch.seed;
-    uint32_t key1 = patch.op_id;
-    for (int round = 0; round < 10; ++round) {
-      const V k0 = hn::Set(d, uint64_t{key0});
-      const V k1 = hn::Set(d, uint64_t{key1});
-      for (int c = 0; c < kChains; ++c) {
-        const V p0 = hn::MulEven(hn::BitCast(d32, c0[c]), m0);
-        const V p1 = hn::MulEven(hn::BitCast(d32, c2[c]), m1);
-        c0[c] = hn::Xor3(hn::ShiftRight<32>(p1), c1[c], k0);
-        c1[c] = p1;
-        c2[c] = hn::Xor3(hn::ShiftRight<32>(p0), c3[c], k1);
-        c3[c] = p0;
-      }
-      key0 += 0x9E3779B9u;
-      key1 += 0xBB67AE85u;
-    }
+    block.ten_rounds(patch.seed, patch.op_id);
     for (int c = 0; c < kChains; ++c) {
-      hn::StoreInterleaved2(hn::Or(hn::And(c0[c], low), hn::ShiftLeft<32>(c1[c])),
-                            hn::Or(hn::And(c2[c], low), hn::ShiftLeft<32>(c3[c])), d,
+      hn::StoreInterleaved2(block.words01(c), block.words23(c), d,
                             reinterpret_cast<uint64_t*>(words + 4 * (at + c * kLanes)));
     }
   }

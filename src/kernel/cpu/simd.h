@@ -1,7 +1,11 @@
 // The one place that picks Highway's targets: plain scalar code, AVX2 and AVX-512. Few targets keep builds
 // short; SSSE3 and SSE4 machines take the scalar form, and AVX3_DL would repeat AVX3 for instructions that no
-// kernel uses. Every kernel gives the same bits on all of them: products and sums are written as mul then
-// add, never MulAdd, which is fused on some targets and not on others (docs/numerics.md).
+// kernel uses. Pointwise
+// functions, fused groups, sums.h, row_softmax.h and random numbers give the same bits on all of them: they
+// write products and sums as mul then add, never MulAdd, which is fused on some targets and not on others,
+// and add in an order that does not know the vectors' width. Matrix products, attention, softmax (with
+// exp-inl.h) and norms use MulAdd or sum by lanes, for speed: their bits are the target's, though never the
+// threads' or those of how many rows there are (docs/numerics.md).
 //
 // A kernel file is compiled once a target:
 //   #undef HWY_TARGET_INCLUDE

@@ -13,22 +13,12 @@
 #include <limits>
 
 #include "kernel/cpu/exp-inl.h"
+#include "kernel/cpu/vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace floe {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-// Calls body(offset, mask) for each vector of 0..n; the mask is not full only at the end.
-template <class Body>
-HWY_INLINE void each_vector(int64_t n, const Body& body) {
-  const hn::ScalableTag<float> d;
-  constexpr auto kStep = static_cast<int64_t>(hn::MaxLanes(d));
-  const auto full = hn::FirstN(d, static_cast<size_t>(kStep));
-  int64_t i = 0;
-  for (; i + kStep <= n; i += kStep) body(i, full);
-  if (i < n) body(i, hn::FirstN(d, static_cast<size_t>(n - i)));
-}
 
 // The maximum of scale * x, and the sum of exp(scale * x - maximum), which is written to y unless that is
 // null. A row of -inf has sum 0. A NaN makes the sum NaN.

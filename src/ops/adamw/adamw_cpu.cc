@@ -1,3 +1,4 @@
+// AdamW for one tensor, element by element, new state beside or over the old.
 #include <algorithm>
 #include <cmath>
 #include <cstring>

@@ -1,3 +1,5 @@
+// Copies new keys or values to the cache slots that each row's table names; ids are checked, since tables
+// are data.
 #include <cstring>
 
 #include "base/error.h"

@@ -1,3 +1,4 @@
+// One strided copy for each input, of any type.
 #include <vector>
 
 #include "kernel/cpu/strided_copy.h"

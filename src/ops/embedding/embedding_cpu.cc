@@ -1,3 +1,5 @@
+// Rows by id; the gradient adds the rows of one id in order of position, so that bits do not depend on
+// threads.
 #include <algorithm>
 #include <cstring>
 

@@ -1,3 +1,4 @@
+// Counts along one axis, the same in all others.
 #include "kernel/kernel.h"
 
 namespace floe {

@@ -1,3 +1,5 @@
+// beam_candidates, beam_advance and beam_rows: types, values in double, no gradients. search.h gives the
+// meaning.
 #include <algorithm>
 #include <cmath>
 #include <limits>

@@ -1,3 +1,4 @@
+// search_penalties: types and values in double. search.h gives the meaning.
 #include <limits>
 #include <set>
 

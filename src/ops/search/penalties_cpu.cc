@@ -1,3 +1,4 @@
+// search_penalties on the CPU, row by row.
 #include <algorithm>
 #include <cstring>
 #include <limits>

@@ -1,3 +1,4 @@
+// sample: types and values in double. search.h gives the meaning.
 #include <algorithm>
 #include <cmath>
 #include <limits>

@@ -1,3 +1,4 @@
+// The CPU kernels of every op of this folder.
 #include "ops/search/search_kernel.h"
 
 namespace floe {

@@ -1,3 +1,4 @@
+// One strided copy from where the slice begins, of any type.
 #include "base/error.h"
 #include "kernel/cpu/strided_copy.h"
 #include "kernel/kernel.h"

@@ -1,3 +1,4 @@
+// softmax and log_softmax of rows in f32; rows are independent.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/softmax/softmax_cpu.cc"
 // clang-format off: first, since it compiles this file once for each target

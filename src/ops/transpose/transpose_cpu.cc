@@ -1,3 +1,4 @@
+// One strided copy with the input's strides permuted, of any type.
 #include "kernel/cpu/strided_copy.h"
 #include "kernel/kernel.h"
 

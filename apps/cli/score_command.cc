@@ -39,7 +39,8 @@ int run(const Flags& flags) {
   require(flags.model, "--model");
   require(flags.source, "--source");
   require(flags.target, "--target");
-  const LinePairs pairs = read_pairs(flags.source, flags.target);
+  const InvalidUtf8 invalid = flags.scorer.strict ? InvalidUtf8::refuse : InvalidUtf8::replace;
+  const LinePairs pairs = read_pairs(flags.source, flags.target, invalid);
   ThreadPool pool(thread_count(flags.threads));
   Scorer scorer(load_model(flags.model), flags.scorer, pool, warn);
   Output output(flags.output);
@@ -73,7 +74,7 @@ Run score_command(CLI::App& app) {
   app.add_option("--target", flags->target, "its translations, as many lines");
   app.add_option("--output", flags->output, "a line a pair: log probability, the same per token, tokens");
   app.add_option("--batch-tokens", flags->scorer.batch_tokens, "padded tokens of both sides at once");
-  app.add_flag("--strict", flags->scorer.strict, "over-long lines are errors, not cut");
+  app.add_flag("--strict", flags->scorer.strict, "over-long lines and invalid UTF-8 are errors");
   app.add_option("--threads", flags->threads, "processor threads; all of them unless given");
   return [flags] { return run(*flags); };
 }

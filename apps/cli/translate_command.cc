@@ -50,11 +50,12 @@ void write_plain(const TranslatedLine& line, const Flags& flags, Output& output)
 
 // Prefixes go with lines one to one, which is known before anything is translated.
 StreamInput inputs(const Flags& flags) {
+  const InvalidUtf8 invalid = flags.translation.strict ? InvalidUtf8::refuse : InvalidUtf8::replace;
   if (flags.prefix.empty()) {
-    auto reader = std::make_shared<LineReader>(flags.input);
+    auto reader = std::make_shared<LineReader>(flags.input, invalid);
     return {.next_line = [reader](std::string& line) { return reader->next(line); }};
   }
-  auto pairs = std::make_shared<LinePairs>(read_pairs(flags.input, flags.prefix));
+  auto pairs = std::make_shared<LinePairs>(read_pairs(flags.input, flags.prefix, invalid));
   const auto lines_of = [pairs](std::vector<std::string>& lines) {
     return [pairs, &lines, next = size_t{0}](std::string& line) mutable {
       if (next == lines.size()) return false;

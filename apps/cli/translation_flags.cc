@@ -39,7 +39,7 @@ void TranslationFlags::add_to(CLI::App& app) {
                "put the aligned source token in the place of an unknown one");
   app.add_flag("--split-sentences", split_sentences, "translate the sentences of a line one by one");
   app.add_option("--language", language, "of the source, for --split-sentences: en, zh, ...");
-  app.add_flag("--strict", strict, "over-long lines are errors, not cut");
+  app.add_flag("--strict", strict, "over-long lines and invalid UTF-8 are errors");
   app.add_option("--batch-tokens", batch_tokens, "padded tokens times beams at once");
   app.add_option("--threads", threads, "processor threads; all of them unless given");
   app.add_flag("--no-kv-cache", no_kv_cache, "read the whole prefix anew at each step, to compare");

@@ -154,7 +154,8 @@ class LineReader::Source {
   bool inside_member_ = false;
 };
 
-LineReader::LineReader(std::string path) : path_(std::move(path)), source_(std::make_unique<Source>(path_)) {
+LineReader::LineReader(std::string path, InvalidUtf8 invalid)
+    : path_(std::move(path)), invalid_(invalid), source_(std::make_unique<Source>(path_)) {
   while (buffer_.size() < kByteOrderMark.size() && fill()) {
   }
   if (std::string_view(buffer_).starts_with(kByteOrderMark)) position_ = kByteOrderMark.size();
@@ -188,22 +189,24 @@ bool LineReader::next(std::string& line) {
   }
   std::string_view text = std::string_view(buffer_).substr(position_, end - position_);
   if (text.ends_with('\r')) text.remove_suffix(1);
+  ++line_number_;
+  if (invalid_ == InvalidUtf8::refuse && !is_valid_utf8(text))
+    fail_user("{}: line {} is not valid UTF-8", path_ == "-" ? "standard input" : path_, line_number_);
   line = replace_invalid_utf8(std::string(text));
   position_ = std::min(end + 1, buffer_.size());
-  ++line_number_;
   return true;
 }
 
-std::vector<std::string> read_lines(const std::string& path) {
-  LineReader reader(path);
+std::vector<std::string> read_lines(const std::string& path, InvalidUtf8 invalid) {
+  LineReader reader(path, invalid);
   std::vector<std::string> lines;
   for (std::string line; reader.next(line);) lines.push_back(std::move(line));
   return lines;
 }
 
-LinePairs read_pairs(const std::string& source_path, const std::string& target_path) {
+LinePairs read_pairs(const std::string& source_path, const std::string& target_path, InvalidUtf8 invalid) {
   if (source_path == "-" && target_path == "-") fail_user("source and target cannot both be standard input");
-  LinePairs pairs{read_lines(source_path), read_lines(target_path)};
+  LinePairs pairs{read_lines(source_path, invalid), read_lines(target_path, invalid)};
   if (pairs.source.size() != pairs.target.size()) {
     fail_user("source and target do not have the same number of lines: {} has {}, {} has {}", source_path,
               pairs.source.size(), target_path, pairs.target.size());

@@ -91,6 +91,16 @@ TEST(Lines, MakesInvalidUtf8AReplacementCharacter) {
   EXPECT_THAT(lines_of("\xE4\xBD\n\xA0\n"), ElementsAre("\uFFFD", "\uFFFD"));
 }
 
+TEST(Lines, RefusesInvalidUtf8WhereThatIsAskedFor) {
+  const TempFiles files;
+  const std::string path = files.write("text", "\xC3\xA4\nb \xC3(\nc\n");
+  EXPECT_EQ(read_lines(path).size(), 3u);
+  EXPECT_EQ(refusal([&] { read_lines(path, InvalidUtf8::refuse); }), path + ": line 2 is not valid UTF-8");
+  const std::string good = files.write("good", "a\nb\nc\n");
+  EXPECT_EQ(refusal([&] { read_pairs(good, path, InvalidUtf8::refuse); }),
+            path + ": line 2 is not valid UTF-8");
+}
+
 TEST(Utf8, ReplacesAsTheWhatwgDecoderDoes) {
   EXPECT_EQ("\uFFFD\uFFFD", replace_invalid_utf8("\xC0\xAF"));                      // overlong
   EXPECT_EQ("\uFFFD\uFFFD\uFFFD", replace_invalid_utf8("\xED\xA0\x80"));            // surrogate

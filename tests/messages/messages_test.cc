@@ -200,7 +200,15 @@ TEST_F(Messages, DosLineEndsChangeNothing) {
 
 TEST_F(Messages, RefuseInvalidUtf8WhenStrict) {
   expect_refusal(translate("--strict --input " + files_.write("bytes", "a\nb \xC3(\n")), 1,
-                 EndsWith("line 2 is not valid UTF-8"));
+                 EndsWith("bytes: line 2 is not valid UTF-8"));
+  const Outcome got = floe("translate --strict --model " + model(), "\xFF\n");
+  EXPECT_EQ(got.code, 1);
+  EXPECT_EQ(got.err, "floe: standard input: line 1 is not valid UTF-8\n");
+  const std::string good = files_.write("good", "a\n"), bad = files_.write("bad", "\xFF\n");
+  expect_refusal("score --strict --model " + model() + " --source " + good + " --target " + bad, 1,
+                 EndsWith("bad: line 1 is not valid UTF-8"));
+  expect_refusal(translate("--strict --input " + good + " --prefix " + bad), 1,
+                 EndsWith("bad: line 1 is not valid UTF-8"));
 }
 
 TEST_F(Messages, OfAnEmptyFileAreNone) {

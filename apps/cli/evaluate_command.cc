@@ -26,8 +26,7 @@ std::vector<std::string> translations(const Flags& flags) {
   require(flags.source, "--source (what --model translates)");
   ModelFile model = load_model(flags.translation.model);
   const TranslatorOptions options = flags.translation.options(model.generation);
-  LineReader reader(flags.source,
-                    flags.translation.strict ? InvalidUtf8::refuse : InvalidUtf8::replace);
+  LineReader reader(flags.source, flags.translation.strict ? InvalidUtf8::refuse : InvalidUtf8::replace);
   ThreadPool pool(thread_count(flags.translation.threads));
   ModelSession session(std::move(model), pool, flags.translation.session(options));
   Translator translator =

@@ -25,7 +25,8 @@ void parse(std::string_view text, Recompute* value) {
   fail_user("'{}' is none of none, cheap, layers", text);
 }
 
-std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config, const TrainingEngineOptions& options,
+std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config,
+                                                     const TrainingEngineOptions& options,
                                                      const KernelTable& kernels,
                                                      std::vector<std::string>* trainable) {
   const Graph loss = training_graph(config, {options.label_smoothing, true});

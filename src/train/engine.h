@@ -18,8 +18,8 @@
 
 namespace floe {
 
-// What the backward part computes again instead of keeping it: nothing; element-by-element values and norms; or all
-// of every layer but what flows into it. The values are the same bit for bit.
+// What the backward part computes again instead of keeping it: nothing; element-by-element values and norms;
+// or all of every layer but what flows into it. The values are the same bit for bit.
 enum class Recompute { none, cheap, layers };
 std::string_view name_of(Recompute value);
 void parse(std::string_view text, Recompute* value);  // throws Error{user} listing the names

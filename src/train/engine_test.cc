@@ -151,7 +151,8 @@ TEST(TrainingEngine, RecomputesTheSameBitsInLessMemory) {
       if (what == Recompute::none) {
         weights[name] = copy_of(now);
       } else {
-        ASSERT_EQ(std::memcmp(weights[name].data(), now.data(), now.bytes()), 0) << name << " " << name_of(what);
+        ASSERT_EQ(std::memcmp(weights[name].data(), now.data(), now.bytes()), 0)
+            << name << " " << name_of(what);
       }
     }
   }

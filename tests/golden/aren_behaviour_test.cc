@@ -1,4 +1,5 @@
-// What each option does to the same few names, from text to text: the strings that CTranslate2's tests expect.
+// What each option does to the same few names, from text to text: the strings that CTranslate2's tests
+// expect.
 #include <gmock/gmock.h>
 
 #include <set>
@@ -157,10 +158,7 @@ TEST_F(ArenBehaviour, AttentionOfACutLineIsAsWideAsTheWhole) {
   const auto warn = [&](const std::string& w) { warnings.push_back(w); };
   const std::vector<std::string> lines = {kAtzmon};
   const Alignment alignment =
-      *Translator(text, session().engine(), options_, warn)
-           .translate(lines)[0]
-           .candidates[0]
-           .alignment;
+      *Translator(text, session().engine(), options_, warn).translate(lines)[0].candidates[0].alignment;
   EXPECT_THAT(warnings, ElementsAre("line 1 has 6 tokens; the model takes 3, and what follows them is left "
                                     "out"));
   EXPECT_EQ(alignment.columns, 6);

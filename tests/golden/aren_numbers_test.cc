@@ -187,7 +187,8 @@ TEST_F(ArenNumbers, ScoreVectorsAreAsNearTheExactOnesAsTheReferences) {
   for (size_t k = 0; k < n; ++k) {
     for (size_t t = 0; t < steps(k); ++t) {
       for (size_t id = 0; id < got[k][t].size(); ++id, ++compared) {
-        EXPECT_NEAR(got[k][t][id], exact[k][t][id], 2 * worst) << "word " << k << ", step " << t << ", id " << id;
+        EXPECT_NEAR(got[k][t][id], exact[k][t][id], 2 * worst)
+            << "word " << k << ", step " << t << ", id " << id;
         if (std::abs(got[k][t][id] - want.vectors[k][t][id]) > kTolerance) ++far;
       }
     }

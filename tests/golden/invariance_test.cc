@@ -1,5 +1,5 @@
-// A line's translations and scores are the same bits whatever stands beside it: any batch size, any order, any
-// number of threads. On a published model where it is there, and on one that the test makes.
+// A line's translations and scores are the same bits whatever stands beside it: any batch size, any order,
+// any number of threads. On a published model where it is there, and on one that the test makes.
 #include <algorithm>
 #include <memory>
 #include <numeric>

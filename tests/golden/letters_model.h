@@ -1,5 +1,5 @@
-// A model of another shape than the published one, made by the test: 26 letters, grouped keys, RMS norms after
-// their branches, gates, rotary positions. Its weights are random and spread enough to have opinions.
+// A model of another shape than the published one, made by the test: 26 letters, grouped keys, RMS norms
+// after their branches, gates, rotary positions. Its weights are random and spread enough to have opinions.
 #pragma once
 #include <random>
 #include <string>

@@ -132,8 +132,9 @@ TEST_F(Messages, NumberALongLineFarIntoAFile) {
   const Outcome got = floe("translate --beam 1 --model " + model(), input);
   EXPECT_EQ(got.code, 0);
   EXPECT_EQ(lines_of(got.out).size(), 3000u);
-  EXPECT_THAT(lines_of(got.err), ElementsAre(AllOf(HasSubstr("warning"), HasSubstr("line 581 has 41 tokens")),
-                                             AllOf(HasSubstr("warning"), HasSubstr("line 2900 has 41 tokens"))));
+  EXPECT_THAT(lines_of(got.err),
+              ElementsAre(AllOf(HasSubstr("warning"), HasSubstr("line 581 has 41 tokens")),
+                          AllOf(HasSubstr("warning"), HasSubstr("line 2900 has 41 tokens"))));
 }
 
 TEST_F(Messages, OfBlankLinesAreBlankWhateverTheirSpaces) {
@@ -145,9 +146,11 @@ TEST_F(Messages, OfBlankLinesAreBlankWhateverTheirSpaces) {
         << got.out;
     EXPECT_EQ(got.out.find_first_of("abcd"), std::string::npos) << got.out;
   }
-  const std::string source = files_.write("source", input), target = files_.write("target", "a\na\na\na\na\na\na\n");
+  const std::string source = files_.write("source", input),
+                    target = files_.write("target", "a\na\na\na\na\na\na\n");
   const Outcome scored = floe("score --model " + model() + " --source " + source + " --target " + target);
-  EXPECT_THAT(lines_of(scored.out), testing::AllOf(testing::SizeIs(7), testing::Each("0.000000\t0.000000\t0")));
+  EXPECT_THAT(lines_of(scored.out),
+              testing::AllOf(testing::SizeIs(7), testing::Each("0.000000\t0.000000\t0")));
 }
 
 TEST_F(Messages, OfLanguageTagsAloneAreBlank) {

@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
       {"evaluate", "BLEU and chrF of translations against references", floe::evaluate_command},
       {"inspect", "a model's graphs, compiled programs and memory", floe::inspect_command},
       {"train", "train a model on parallel text", floe::train_command},
+      {"convert", "another type of weights, or a model of CTranslate2 as one of Floe", floe::convert_command},
       {"bench", "speed and memory, beside what else there is", floe::bench_command},
       {"version", "what this program is", floe::version_command},
   }};

@@ -467,6 +467,18 @@ TEST_F(Messages, OfAPublishedModelAreItsPublishedTranslations) {
   }
 }
 
+TEST_F(Messages, ConvertWritesTheSameModelWithNarrowerWeights) {
+  const std::string half = path("half");
+  const Outcome got = floe("convert --model " + model() + " --store f16 --output " + half);
+  ASSERT_EQ(got.code, 0) << got.err;
+  EXPECT_LT(std::filesystem::file_size(half + "/model.safetensors"),
+            0.7 * static_cast<double>(std::filesystem::file_size(model() + "/model.safetensors")));
+  EXPECT_EQ(floe("translate --model " + half, "a\n").out, floe("translate --model " + model(), "a\n").out);
+  expect_refusal("convert --model " + model() + " --output " + half, 1, EndsWith("half is there already"));
+  expect_refusal("convert --model " + model() + " --store i8 --output " + path("other"), 2,
+                 HasSubstr("f32, bf16 or f16, not as i8"));
+}
+
 TEST_F(Messages, HelpAndVersionGoToStandardOutput) {
   for (const char* arguments : {"--help", "translate --help", "--version", "version"}) {
     const Outcome got = floe(arguments);

@@ -155,8 +155,9 @@ class Mapper {
         return Activation::silu;
       case 3:
         return Activation::gelu;
+      default:
+        fail_user("{}: activation {} is not known to Floe", name_, id);
     }
-    fail_user("{}: activation {} is not known to Floe", name_, id);
   }
 
   void read_positions() {

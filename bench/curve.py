@@ -28,7 +28,8 @@ def main():
     bleu.plot([r["step"] for r in valid], [r["bleu"] for r in valid], "s--", color="#c0562a", label="validation BLEU")
     bleu.set_ylabel("BLEU")
     bleu.set_ylim(bottom=0)
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    lines = loss.get_lines() + bleu.get_lines()
+    loss.legend(lines, [line.get_label() for line in lines], loc="center right", frameon=False)
     figure.savefig(target, metadata={"Date": None})
 
 

@@ -168,7 +168,8 @@ TEST_F(Messages, NoCandidateOfALineWithInkIsEmpty) {
   const Outcome got = floe("translate --json --n-best 4 --model " + model(), "a\nb c\nd d d\n");
   ASSERT_EQ(got.code, 0) << got.err;
   for (const std::string& line : lines_of(got.out)) {
-    for (const auto& candidate : nlohmann::json::parse(line)["translations"])
+    const auto parsed = nlohmann::json::parse(line);
+    for (const auto& candidate : parsed["translations"])
       EXPECT_FALSE(candidate["tokens"].empty()) << line;
   }
 }

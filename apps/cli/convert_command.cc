@@ -1,4 +1,5 @@
-// floe convert: a model's folder, also one of CTranslate2's, as a folder of Floe's with weights of another type.
+// floe convert: a model's folder, also one of CTranslate2's, as a folder of Floe's with weights of another
+// type.
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <string>

@@ -27,7 +27,7 @@ size_t edits(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-std::string with_hint(std::string text, const std::string& hint) {
+std::string with_hint(const std::string& text, const std::string& hint) {
   return hint.empty() ? text : text + "; did you mean " + hint + "?";
 }
 

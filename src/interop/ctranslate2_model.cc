@@ -155,6 +155,8 @@ class Mapper {
         return Activation::silu;
       case 3:
         return Activation::gelu;
+      default:
+        break;
     }
     fail_user("{}: activation {} is not known to Floe", name_, id);
   }

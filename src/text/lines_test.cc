@@ -120,7 +120,7 @@ TEST(Lines, KeepsLinesThatCrossBlocks) {
   std::vector<std::string> expected;
   std::string text;
   for (const size_t length : {65535, 1, 65536, 0, 65537, 200000}) {
-    expected.push_back(std::string(length, static_cast<char>('a' + expected.size())));
+    expected.emplace_back(length, static_cast<char>('a' + expected.size()));
     text += expected.back() + "\r\n";
   }
   EXPECT_EQ(expected, lines_of(text));

@@ -15,7 +15,6 @@ namespace floe {
 namespace {
 
 using testing::AllOf;
-using testing::ElementsAre;
 using testing::HasSubstr;
 
 TrainOptions valid() {

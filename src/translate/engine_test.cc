@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <random>
+#include <utility>
 
 #include "base/error.h"
 #include "compile/compile.h"
@@ -63,10 +64,10 @@ struct Fixture {
   ThreadPool pool;
   DecodeEngine engine;
   explicit Fixture(DecodeEngineOptions options = {}, ModelConfig c = small_model(), int threads = 2)
-      : config(std::move(c)),
+      : config(c),
         state(),
         pool(threads),
-        engine(weighted(), state, cpu_kernels(), pool, options) {}
+        engine(weighted(), state, cpu_kernels(), pool, std::move(options)) {}
 
   std::vector<std::vector<Hypothesis>> decode(const std::vector<SequenceRow>& rows,
                                               const SearchOptions& search,

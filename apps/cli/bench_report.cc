@@ -1,9 +1,9 @@
 #include "bench_report.h"
 
 #include <fmt/core.h>
-#include <time.h>
 
 #include <array>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 

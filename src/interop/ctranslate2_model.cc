@@ -156,9 +156,8 @@ class Mapper {
       case 3:
         return Activation::gelu;
       default:
-        break;
+        fail_user("{}: activation {} is not known to Floe", name_, id);
     }
-    fail_user("{}: activation {} is not known to Floe", name_, id);
   }
 
   void read_positions() {

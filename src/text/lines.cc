@@ -249,7 +249,7 @@ bool is_blank(std::string_view line) {
     const auto* s = reinterpret_cast<const uint8_t*>(line.data());
     int32_t i = 0;
     UChar32 c;
-    U8_NEXT_OR_FFFD(s, i, length, c);
+    U8_NEXT_OR_FFFD(s, i, length, c);  // NOLINT(bugprone-inc-dec-in-conditions): ICU's macro
     const bool no_ink = u_isUWhiteSpace(c) || u_charType(c) == U_CONTROL_CHAR ||
                         u_hasBinaryProperty(c, UCHAR_DEFAULT_IGNORABLE_CODE_POINT);
     if (!no_ink) return false;

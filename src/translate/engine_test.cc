@@ -7,7 +7,6 @@
 #include <cmath>
 #include <cstring>
 #include <random>
-#include <utility>
 
 #include "base/error.h"
 #include "compile/compile.h"
@@ -63,11 +62,9 @@ struct Fixture {
   State state;
   ThreadPool pool;
   DecodeEngine engine;
-  explicit Fixture(DecodeEngineOptions options = {}, ModelConfig c = small_model(), int threads = 2)
-      : config(c),
-        state(),
-        pool(threads),
-        engine(weighted(), state, cpu_kernels(), pool, std::move(options)) {}
+  explicit Fixture(const DecodeEngineOptions& options = {}, const ModelConfig& c = small_model(),
+                   int threads = 2)
+      : config(c), state(), pool(threads), engine(weighted(), state, cpu_kernels(), pool, options) {}
 
   std::vector<std::vector<Hypothesis>> decode(const std::vector<SequenceRow>& rows,
                                               const SearchOptions& search,

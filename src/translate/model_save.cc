@@ -1,8 +1,8 @@
 // Writes a model's folder (model_file.h) beside its place, then puts it there whole.
 #include <fcntl.h>
-#include <stdio.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <span>

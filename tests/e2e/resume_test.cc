@@ -7,7 +7,6 @@ namespace {
 using testing::AllOf;
 using testing::EndsWith;
 using testing::HasSubstr;
-using testing::Not;
 
 class Resume : public Training {
  protected:

@@ -10,11 +10,9 @@ namespace floe {
 namespace {
 
 using testing::AllOf;
-using testing::ElementsAre;
 using testing::EndsWith;
 using testing::HasSubstr;
 using testing::Not;
-using testing::StartsWith;
 
 class Train : public Training {
  protected:

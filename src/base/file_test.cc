@@ -66,7 +66,7 @@ TEST(File, AFullDiskIsAnIoErrorAndTheEarlierFileStays) {
     ::setrlimit(RLIMIT_FSIZE, &limit);
     const std::string text =
         refusal(ErrorKind::io, [&] { write_file(folder.file("a"), std::string(10'000, 'x')); });
-    ::_exit(text.find("cannot write " + folder.file("a") + ": File too large") == 0 ? 0 : 1);
+    ::_exit(text.starts_with("cannot write " + folder.file("a") + ": File too large") ? 0 : 1);
   }
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);

@@ -173,8 +173,7 @@ class CppPrinter {
       return fmt::format("static_cast<{0}>(static_cast<{1}>(r{2}) {4} static_cast<{1}>(r{3}))", type, wide,
                          instr.a, instr.b, sign);
     };
-    const std::string negative =
-        fmt::format("static_cast<{}>(0 - static_cast<{}>(r{}))", type, wide, instr.a);
+    std::string negative = fmt::format("static_cast<{}>(0 - static_cast<{}>(r{}))", type, wide, instr.a);
     switch (instr.op) {
       case ScalarOp::add:
         return arithmetic("+");

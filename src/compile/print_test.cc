@@ -38,8 +38,8 @@ struct PrintedGroup {
     inputs.push_back(std::move(value));
     return b.input("x" + std::to_string(inputs.size() - 1), type);
   }
-  Value normal(Shape shape) { return input(random_tensor(DType::f32, shape, inputs.size() + 1)); }
-  Value integers(DType type, Shape shape, int64_t high) {
+  Value normal(const Shape& shape) { return input(random_tensor(DType::f32, shape, inputs.size() + 1)); }
+  Value integers(DType type, const Shape& shape, int64_t high) {
     return input(random_tensor(type, shape, inputs.size() + 1, high));
   }
   void output(Value value) { b.output("y" + std::to_string(body->outputs().size()), value); }

@@ -34,7 +34,7 @@ class Bytes {
   template <class T>
   T number(std::string_view what) {
     T value;
-    std::memcpy(&value, take(sizeof(T), what).data(), sizeof(T));
+    take(sizeof(T), what).copy(reinterpret_cast<char*>(&value), sizeof(T));
     return value;
   }
   std::string text(std::string_view what) {

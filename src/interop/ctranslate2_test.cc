@@ -167,10 +167,10 @@ TEST(CTranslate2, NamesTheDamagedTensor) {
 
   writer = one({"w", {3}, 0, ""}, 3);
   std::string bytes = writer.bytes();
-  bytes[bytes.find("w") + 7] = 3;  // after name, NUL, rank and dims: bytes an item
+  bytes[bytes.find('w') + 7] = 3;  // after name, NUL, rank and dims: bytes an item
   EXPECT_EQ(parse_refusal(bytes), "model.bin: tensor 'w' has items of 3 bytes; known are 1, 2 and 4");
   bytes = writer.bytes();
-  bytes[bytes.find("w") + 1] = 'w';  // its NUL
+  bytes[bytes.find('w') + 1] = 'w';  // its NUL
   EXPECT_THAT(parse_refusal(bytes), testing::EndsWith("does not end with its only NUL"));
 }
 

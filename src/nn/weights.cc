@@ -155,7 +155,8 @@ double normal_from(double u0, double u1) {  // Box and Muller, 1958; 1 - u0 lies
 
 // Angle of position `row` of the table in dimension pair i.
 double sinusoid_angle(const ModelConfig& c, int64_t row, int64_t i) {
-  const auto half = static_cast<double>(c.d_model / 2);
+  const int64_t pairs = c.d_model / 2;
+  const auto half = static_cast<double>(pairs);
   const bool spread_to_end = c.sinusoid != Sinusoid::interleaved && c.sinusoid != Sinusoid::hf_marian;
   const double exponent = static_cast<double>(i) / (spread_to_end ? half - 1 : half);
   const int64_t first = c.sinusoid == Sinusoid::opennmt   ? 1

@@ -67,7 +67,7 @@ TEST(WeightTable, TyingDecidesWhichMatricesThereAre) {
     c.tied = tied;
     std::string found;
     for (const WeightSpec& spec : weight_table(c)) {
-      if (spec.name.find("embedding") != std::string::npos || spec.name.find("output") == 0)
+      if (spec.name.find("embedding") != std::string::npos || spec.name.starts_with("output"))
         found += spec.name + " ";
     }
     return found;

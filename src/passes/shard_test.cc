@@ -324,7 +324,7 @@ void expect_ranks_equal_one(double attention_dropout, int64_t ways, int64_t batc
     Shape shape;
     for (const Dim& dim : type.dims) shape.push_back(dim.constant());
     RefTensor value(DType::f32, shape);
-    for (double& x : value.f) x = state.name.rfind("v.", 0) == 0 ? 0.01 : 0.3 * normal(random);
+    for (double& x : value.f) x = state.name.starts_with("v.") ? 0.01 : 0.3 * normal(random);
     for (const NamedValue& each : cut.states()) {
       if (each.name == state.name) marks[state.name] = cut.producer(each.value).attrs;
     }

@@ -14,10 +14,9 @@
 namespace floe {
 namespace {
 
-using testing::AllOf;
 using testing::HasSubstr;
 
-TensorPtr floats(std::vector<double> values, DType type = DType::f32) {
+TensorPtr floats(const std::vector<double>& values, DType type = DType::f32) {
   const Shape shape{static_cast<int64_t>(values.size())};
   return std::make_shared<const Tensor>(Tensor::from_doubles(type, shape, values));
 }

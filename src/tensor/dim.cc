@@ -176,7 +176,7 @@ Dim floor_div(const Dim& a, const Dim& b) {
 
 Dim modulo(const Dim& a, const Dim& b) {
   const Dim quotient = floor_div(a, b);
-  const Dim rest = a - quotient * b;
+  Dim rest = a - quotient * b;
   if (rest.is_constant()) return rest;
   return Dim::division("mod", a, b);
 }

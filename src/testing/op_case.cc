@@ -87,14 +87,14 @@ KernelResult run_once(const OpCase& c, const std::vector<Tensor>& inputs) {
   std::vector<View> in_views, out_views;
   for (const Tensor& tensor : inputs) {
     in_memory.emplace_back(tensor.bytes());
-    in_views.push_back(View(nullptr, tensor.dtype(), tensor.shape()));
+    in_views.emplace_back(nullptr, tensor.dtype(), tensor.shape());
   }
   std::vector<Shape> shapes;
   for (const Type& type : node.types) {
     Shape shape;
     for (const Dim& dim : type.dims) shape.push_back(dim.constant());
     out_memory.emplace_back(static_cast<size_t>(count(shape)) * size_of(type.dtype));
-    out_views.push_back(View(nullptr, type.dtype, shape));
+    out_views.emplace_back(nullptr, type.dtype, shape);
     shapes.push_back(shape);
   }
   const Attrs bound_attrs = attrs.bind({});

@@ -87,7 +87,7 @@ class Fields {
   template <class T>
   T fixed() {
     T value;
-    std::memcpy(&value, take(sizeof value).data(), sizeof value);
+    take(sizeof value).copy(reinterpret_cast<char*>(&value), sizeof value);
     return value;
   }
 

@@ -18,7 +18,6 @@ namespace {
 
 using testing::AnyOf;
 using testing::Contains;
-using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
@@ -208,7 +207,7 @@ TEST(Tokenizer, PrintsNothing) {
   testing::internal::CaptureStderr();
   testing::internal::CaptureStdout();
   auto options = sample_training();
-  options.lines.push_back(std::string(5000, 'x'));
+  options.lines.emplace_back(5000, 'x');
   const auto t = Tokenizer::from_bytes(train_tokenizer(options), "m");
   t.encode("the dog");
   options.vocabulary_size = 100000;

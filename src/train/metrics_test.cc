@@ -77,7 +77,7 @@ TEST(MetricsLog, AFullDiskLeavesNoHalfLine) {
     const std::string text = refusal(ErrorKind::io, [&] {
       for (; written < 100; ++written) log.write("train", written, Values{{"loss", 0.5}});
     });
-    ::_exit(written == 2 && text.find("cannot write " + path) == 0 ? 0 : 1);
+    ::_exit(written == 2 && text.starts_with("cannot write " + path) ? 0 : 1);
   }
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);

@@ -13,8 +13,8 @@ struct Chunk {
 Chunk read_chunk(const StreamInput& input, uint64_t lines_before, const StreamLimits& limits) {
   Chunk chunk;
   size_t bytes = 0;
-  std::string line, prefix;
   while (chunk.lines.size() < limits.lines && bytes < limits.bytes) {
+    std::string line, prefix;
     const bool more = input.next_line(line);
     if (input.next_prefix && input.next_prefix(prefix) != more)
       fail_user("the {} end after line {}, but the {} go on", more ? "prefixes" : "lines",

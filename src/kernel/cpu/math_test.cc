@@ -53,7 +53,6 @@ using N_SCALAR::kExpFn;
 using N_SCALAR::kFunctions;
 using N_SCALAR::kLogFn;
 using N_SCALAR::kMaxFn;
-using N_SCALAR::kMinFn;
 using N_SCALAR::kTanhFn;
 
 constexpr float kInf = std::numeric_limits<float>::infinity();

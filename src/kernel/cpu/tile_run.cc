@@ -14,6 +14,7 @@
 #include "kernel/cpu/philox-inl.h"
 
 // Elements do not meet, so a loop whose result lies over an operand may still be vectorised.
+// NOLINTNEXTLINE(bugprone-macro-parentheses): i is declared here
 #define FLOE_ELEMENTS(i, n) _Pragma("GCC ivdep") for (int64_t i = 0; i < (n); ++i)
 
 HWY_BEFORE_NAMESPACE();
@@ -26,8 +27,8 @@ using Step = TilePlan::Step;
 // Integers that may lie where floats were written: moving elements by their bits.
 template <class T>
 struct ByBits {
-  typedef T type
-      __attribute__((may_alias));  // NOLINT(modernize-use-using): an alias would drop the attribute
+  // NOLINTNEXTLINE(modernize-use-using): an alias would drop the attribute
+  typedef T type __attribute__((may_alias));
 };
 
 struct Registers {

@@ -10,7 +10,7 @@
 namespace floe {
 namespace {
 
-OpCase make(std::vector<int32_t> table, std::vector<int32_t> positions) {
+OpCase make(const std::vector<int32_t>& table, const std::vector<int32_t>& positions) {
   return {
       "cache_append",
       {CaseInput::normal({5, 4, 2, 3}), CaseInput::normal({2, 3, 2, 3}),

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <utility>
 
 #include "ops/all.h"
 #include "tensor/philox.h"
@@ -11,7 +12,8 @@
 namespace floe {
 namespace {
 
-RefTensor uniform_of(int32_t seed, std::vector<int32_t> ordinals, const Shape& shape, int64_t op_id = 3) {
+RefTensor uniform_of(int32_t seed, const std::vector<int32_t>& ordinals, const Shape& shape,
+                     int64_t op_id = 3) {
   Dims dims;
   for (const int64_t d : shape) dims.emplace_back(d);
   const auto rows = static_cast<int64_t>(ordinals.size());
@@ -114,7 +116,8 @@ std::string refusal(Type x, Type seed, Type ordinals, double p) {
   Graph graph(all_ops(), "g");
   Builder b(graph);
   try {
-    dropout(b, b.input("x", x), b.input("seed", seed), b.input("ordinals", ordinals), p);
+    dropout(b, b.input("x", std::move(x)), b.input("seed", std::move(seed)),
+            b.input("ordinals", std::move(ordinals)), p);
   } catch (const Error& error) {
     return error.what();
   }

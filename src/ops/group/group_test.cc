@@ -165,7 +165,7 @@ TEST(GroupOnCpu, WrapsIntegersAndRefusesDivisionByZero) {
 }
 
 TEST(GroupOnCpu, DividesFloatsAsPythonDoes) {
-  const auto floats = [](std::vector<float> v) { return CaseInput::of(Tensor::from_floats({3}, v)); };
+  const auto floats = [](const std::vector<float>& v) { return CaseInput::of(Tensor::from_floats({3}, v)); };
   const Tensor y =
       std::move(run_cpu_kernel({"floordiv", {floats({1, 0.5, 6}), floats({0.1f, 0.1f, 0.2f})}, {}})[0]);
   EXPECT_EQ(y.at(0), 9);
@@ -245,7 +245,10 @@ TEST(GroupOnCpu, ReadsRowsWithStrides) {
   Tensor workspace(DType::u8, {static_cast<int64_t>(bound.workspace)});
   ThreadPool pool(1);
   bound.run({in, out, workspace.data(), &pool});
-  for (int64_t i = 0; i < 24; ++i) EXPECT_EQ(y.at(i), 2.0 * static_cast<double>(i / 6 * 18 + 6 + i % 6));
+  for (int64_t i = 0; i < 24; ++i) {
+    const int64_t from = i / 6 * 18 + 6 + i % 6;
+    EXPECT_EQ(y.at(i), 2.0 * static_cast<double>(from));
+  }
 }
 
 TEST(GroupOnCpu, GivesTheSameBitsForAnyNumberOfThreads) {

@@ -31,7 +31,8 @@ OpCase case_of(const char* op, const Sizes& s) {
            .attrs = {{"label_smoothing", s.smoothing}, {"ignore_index", kIgnore}, {"bias", s.bias}}};
   if (s.bias) c.inputs.push_back(CaseInput::normal({s.classes}));
   // Each logit is a sum of d terms; gradients sum over rows or over classes.
-  c.ulps = static_cast<double>(64 + s.d + s.classes / 8 + count(s.leading) / 8);
+  const int64_t terms = s.d + s.classes / 8 + count(s.leading) / 8;
+  c.ulps = static_cast<double>(64 + terms);
   return c;
 }
 constexpr const char* kOps[] = {"linear_cross_entropy", "linear_cross_entropy_grad"};
@@ -125,7 +126,7 @@ TEST(LinearCrossEntropy, TheGradientIsThatOfTheLoss) {
     if (bias) {
       args.bias = b.input("bias", {DType::f32, {7}});
       feeds["bias"] = values[3];
-      wrt.push_back("bias");
+      wrt.emplace_back("bias");
     }
     b.output("loss", linear_cross_entropy(b, args).loss);
     Differentiated d = differentiate(graph, "loss", wrt);

@@ -179,7 +179,7 @@ BoundKernel bind(const KernelCall& call, bool is_sum) {
   const Joined joined = join_dims(x, call.attrs.integers("axes"));
   if constexpr (std::is_same_v<T, float>) {
     const size_t rank = joined.dims.size();
-    const auto is = [&](std::vector<bool> pattern) { return joined.reduced == pattern; };
+    const auto is = [&](const std::vector<bool>& pattern) { return joined.reduced == pattern; };
     if (rank == 1 && joined.reduced[0]) return bind_rows(1, joined.dims[0], is_sum);
     if (is({false, true})) return bind_rows(joined.dims[0], joined.dims[1], is_sum);
     if (is({true, false})) return bind_columns(1, joined.dims[0], joined.dims[1], is_sum);

@@ -21,10 +21,10 @@ using testing::HasSubstr;
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-CaseInput floats(Shape shape, std::vector<float> values) {
+CaseInput floats(Shape shape, const std::vector<float>& values) {
   return CaseInput::of(Tensor::from_floats(std::move(shape), values));
 }
-CaseInput ints(Shape shape, std::vector<int32_t> values) {
+CaseInput ints(Shape shape, const std::vector<int32_t>& values) {
   return CaseInput::of(Tensor::from_ints(std::move(shape), values));
 }
 std::vector<double> list(const Tensor& t) {
@@ -204,16 +204,15 @@ TEST(BeamCandidates, ASentencesBitsDoNotDependOnItsNeighbours) {
 
 // ---- beam_advance
 
-std::vector<Tensor> advance(std::vector<int32_t> tokens, std::vector<int32_t> parents, int32_t phase,
-                            int64_t beam, std::vector<int32_t> ends = {9}) {
+std::vector<Tensor> advance(const std::vector<int32_t>& tokens, const std::vector<int32_t>& parents,
+                            int32_t phase, int64_t beam, const std::vector<int32_t>& ends = {9}) {
   const auto width = static_cast<int64_t>(tokens.size());
   std::vector<float> values;
   for (int64_t j = 0; j < width; ++j) values.push_back(-static_cast<float>(j));
-  const OpCase c{
-      "beam_advance",
-      {floats({1, width}, values), ints({1, width}, std::move(tokens)), ints({1, width}, std::move(parents)),
-       ints({1, static_cast<int64_t>(ends.size())}, ends), ints({1}, {phase})},
-      {{"beam_in", beam}, {"beam", beam}}};
+  const OpCase c{"beam_advance",
+                 {floats({1, width}, values), ints({1, width}, tokens), ints({1, width}, parents),
+                  ints({1, static_cast<int64_t>(ends.size())}, ends), ints({1}, {phase})},
+                 {{"beam_in", beam}, {"beam", beam}}};
   check_cpu_kernel(c);
   return run_cpu_kernel(c);
 }

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "ops/all.h"
 #include "testing/op_case.h"
 
@@ -43,7 +45,7 @@ TEST(Slice, RefusesWhatIsOutsideOrUnknown) {
   const Value x = b.input("x", {DType::f32, {2, s}});
   const auto message = [&](int64_t axis, Dim begin, Dim length) -> std::string {
     try {
-      slice(b, x, axis, begin, length);
+      slice(b, x, axis, std::move(begin), std::move(length));
     } catch (const Error& error) {
       return error.what();
     }

@@ -15,7 +15,7 @@ namespace {
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-std::vector<Tensor> top_of(std::vector<float> row, int64_t k) {
+std::vector<Tensor> top_of(const std::vector<float>& row, int64_t k) {
   const auto n = static_cast<int64_t>(row.size());
   return run_cpu_kernel({"top_k", {CaseInput::of(Tensor::from_floats({1, n}, row))}, {{"k", k}}});
 }

@@ -169,8 +169,7 @@ TEST_F(Messages, NoCandidateOfALineWithInkIsEmpty) {
   ASSERT_EQ(got.code, 0) << got.err;
   for (const std::string& line : lines_of(got.out)) {
     const auto parsed = nlohmann::json::parse(line);
-    for (const auto& candidate : parsed["translations"])
-      EXPECT_FALSE(candidate["tokens"].empty()) << line;
+    for (const auto& candidate : parsed["translations"]) EXPECT_FALSE(candidate["tokens"].empty()) << line;
   }
 }
 

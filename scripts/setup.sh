@@ -21,16 +21,12 @@ packages_build="
   libicu-dev            # Unicode classes, sentence splitting
   zlib1g-dev            # checksums and compressed data
   libzip-dev            # npz archives
-  libprotozero-dev      # ONNX files
   libcli11-dev          # command line
   nlohmann-json3-dev    # JSON
   libtomlplusplus-dev   # TOML configuration
-  libyaml-cpp-dev       # YAML configuration of other engines' models
   libfmt-dev            # messages
-  libopenmpi-dev        # ranks on CPUs
   libgtest-dev          # tests
   libgmock-dev          # tests
-  libbenchmark-dev      # benchmarks
 "
 # One release for every Debian, so that all machines format and warn alike.
 packages_clang="

@@ -75,7 +75,7 @@ MemoryPlan plan_memory(const ProgramEntry& entry, const Binding& binding) {
     plan.sum += plan.sizes[i];
     if (bytes > 0) order.push_back(static_cast<int>(i));
   }
-  // Largest first, each at the lowest offset that is free during its whole life (greedy by size: Pisarchyk
+  // Largest first, each in the smallest gap that is free during its whole life (greedy by size: Pisarchyk
   // and Lee, "Efficient memory management for deep neural net inference", 2020).
   std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
     return plan.sizes[static_cast<size_t>(a)] > plan.sizes[static_cast<size_t>(b)];

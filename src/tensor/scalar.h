@@ -1,4 +1,4 @@
-// Scalar functions as data. A Tape is straight-line code over about twenty primitives; one tape is run by the
+// Scalar functions as data. A Tape is straight-line code over some thirty primitives; one tape is run by the
 // reference evaluator in double, by the CPU's tile interpreter, and printed as C++ or NumPy. Composite
 // functions (gelu, silu, ...) are rows of tapes in ops/elementwise/functions.h, and a fused pointwise group
 // lowers to one tape.

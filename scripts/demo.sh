@@ -2,11 +2,11 @@
 # Shows Floe at work: a few sentences translated by the model that comes with it, its score, and what the key/value
 # cache saves.
 #
-#   scripts/demo.sh [MODEL]   MODEL is a model's folder, models/en-de unless given
+#   scripts/demo.sh [MODEL]   MODEL is a model's folder, models/zh-en unless given
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-model=${1:-models/en-de}
+model=${1:-models/zh-en}
 floe=build/release/apps/cli/floe
 
 if [ ! -f "$model/config.json" ]; then

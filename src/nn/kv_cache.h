@@ -9,7 +9,8 @@
 //
 // - Beams: self_block = 1. When row r continues hypothesis p, table row r takes p's entries for the past and
 //   a free block for the new position; blocks that no row names any more are free.
-// - Rows that never fork may take self_block = 16: a new block every 16 positions. (The decode engine uses 1 for
+// - Rows that never fork may take self_block = 16: a new block every 16 positions. (The decode engine uses 1
+// for
 //   all searches: one program serves them, and a block of 1 gives the same bits.)
 // - Cross attention: encode_graph writes a sentence's keys and values once through cross_table [B, W]; in a
 //   step each row's cross_table entry names its sentence's blocks, so beams share them.

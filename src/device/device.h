@@ -26,6 +26,14 @@ class Device {
     virtual void play() = 0;
   };
 
+  // A point in the queue.
+  class Mark {
+   public:
+    virtual ~Mark() = default;
+    virtual void wait() {}                                        // until what was queued before it is done
+    virtual double seconds_since(const Mark& earlier) const = 0;  // of the device's time; both done
+  };
+
   // Kernels that were compiled from text while the program runs.
   class Module {
    public:
@@ -47,14 +55,15 @@ class Device {
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* memory) noexcept = 0;
 
-  // Queued. `from` of upload() may be changed once the call has returned; `to` of download() is filled after
-  // wait().
+  // Queued. `from` of upload() must stay as it is until the copy is done, `to` of download() is filled only
+  // then.
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
   virtual void download(void* to, const void* from, size_t bytes) = 0;
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
   virtual void zero(void* to, size_t bytes) = 0;
   // Until everything queued so far is done. Throws Error{device} when any of it failed.
   virtual void wait() = 0;
+  virtual std::unique_ptr<Mark> mark() = 0;
 
   // Host memory that the device reaches directly, for copies that must not wait; freed by release_host().
   virtual void* allocate_host(size_t bytes) = 0;

@@ -57,10 +57,10 @@ TrainingEngine::TrainingEngine(const ModelConfig& config, const TrainingEngineOp
       session_(program_, kernels, pool, state) {
   for (auto& [name, tensor] : weights) state.set(name, std::move(tensor));
   for (const std::string& name : trainable_) {
-    const Shape shape = state.get(name).shape();
-    for (const char* moment : {"adam.m.", "adam.v."}) state.set(moment + name, Tensor(DType::f32, shape));
+    const Shape shape = state.view(name).shape();
+    for (const char* moment : {"adam.m.", "adam.v."}) state.set_zero(moment + name, DType::f32, shape);
     if (options.optimizer.ema_decay > 0) state.set("ema." + name, copy_of(state.get(name)));
-    if (options.accumulate) state.set("grad." + name, Tensor(DType::f32, shape));
+    if (options.accumulate) state.set_zero("grad." + name, DType::f32, shape);
   }
   if (options.accumulate) state.set("grad.tokens", Tensor(DType::f32, {}));
 }

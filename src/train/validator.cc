@@ -18,11 +18,6 @@ namespace {
 
 constexpr int64_t kValidationTokens = 4096;  // padded, a batch
 
-void copy_into(State& to, std::string_view name, const Tensor& from) {
-  if (!to.has(name) || to.get(name).shape() != from.shape()) to.set(name, Tensor(from.dtype(), from.shape()));
-  if (from.bytes() > 0) std::memcpy(to.get(name).data(), from.data(), from.bytes());
-}
-
 }  // namespace
 
 ModelText model_text(const ModelConfig& config, const TrainTokenizers& tokenizers) {
@@ -62,7 +57,7 @@ Validator::Validator(const TrainOptions& options, const ModelConfig& config,
       compile({renamed(training_graph(config, {options.label_smoothing, false}), "validate")}, kernels);
   session_ = std::make_unique<Session>(program_, kernels, pool, state_);
   for (const WeightSpec& spec : weight_table(config))
-    state_.set(spec.name, Tensor(spec.type().dtype, spec.dims));
+    state_.set_zero(spec.name, spec.type().dtype, spec.dims);
   const auto& metrics = options.metrics;
   const bool translates = std::count(metrics.begin(), metrics.end(), "bleu") > 0 ||
                           std::count(metrics.begin(), metrics.end(), "chrf") > 0;
@@ -86,7 +81,7 @@ Validator::~Validator() = default;
 void Validator::take(const State& state, const std::string& prefix) {
   for (const WeightSpec& spec : weight_table(config_)) {
     const std::string averaged = prefix + spec.name;
-    copy_into(state_, spec.name, state.get(!prefix.empty() && state.has(averaged) ? averaged : spec.name));
+    state_.assign(spec.name, state, !prefix.empty() && state.has(averaged) ? averaged : spec.name);
   }
   state_.touch();
 }

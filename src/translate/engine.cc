@@ -62,11 +62,11 @@ DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const Kernel
   for (const CacheSpec& spec : cache_table(config_, cache_, &symbols)) {
     Shape shape;
     for (const Dim& dim : spec.type.dims) shape.push_back(dim.evaluate(blocks));
-    state_.set(spec.name, Tensor(spec.type.dtype, shape));
+    state_.set_zero(spec.name, spec.type.dtype, shape);
     cache_names_.push_back(spec.name);
   }
   for (const char* name : {kHistoryState, kTableState}) {
-    state_.set(name, Tensor(DType::i32, {room_.rows, max_target_}));
+    state_.set_zero(name, DType::i32, {room_.rows, max_target_});
     cache_names_.emplace_back(name);
   }
   if (config_.has_encoder()) encoder_ = session_of({encode_graph(config_, cache_)});
@@ -78,7 +78,10 @@ DecodeEngine::~DecodeEngine() {
 
 size_t DecodeEngine::cache_bytes() const {
   size_t bytes = 0;
-  for (const std::string& name : cache_names_) bytes += state_.get(name).bytes();
+  for (const std::string& name : cache_names_) {
+    const View view = state_.view(name);
+    bytes += static_cast<size_t>(view.size()) * size_of(view.dtype);
+  }
   return bytes;
 }
 

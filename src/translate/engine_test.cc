@@ -446,7 +446,7 @@ TEST(DecodeEngine, NamesTheRoomThatASentenceNeeds) {
 
 TEST(DecodeEngine, AModelWithDamagedWeightsIsAnError) {
   Fixture f;
-  f.state.get("decoder.0.feed_forward.down.bias").as<float>()[3] = std::nanf("");
+  f.state.edit("decoder.0.feed_forward.down.bias").as<float>()[3] = std::nanf("");
   EXPECT_THAT(refusal(f, {{.source = {3, 4}}}, with_beam(2)), HasSubstr("the model gave no number"));
 }
 

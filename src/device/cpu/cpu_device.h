@@ -18,6 +18,7 @@ class CpuDevice : public Device {
   void copy(void* to, const void* from, size_t bytes) override { upload(to, from, bytes); }
   void zero(void* to, size_t bytes) override;
   void wait() override {}
+  std::unique_ptr<Mark> mark() override;
   void* allocate_host(size_t bytes) override { return allocate(bytes); }
   void release_host(void* memory) noexcept override { release(memory); }
   std::unique_ptr<Recording> record(const std::function<void()>&) override { return nullptr; }

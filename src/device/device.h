@@ -15,7 +15,7 @@ class ThreadPool;
 enum class DeviceKind { cpu, cuda };
 
 constexpr std::string_view name_of(DeviceKind kind) { return kind == DeviceKind::cpu ? "cpu" : "cuda"; }
-DeviceKind parse_device(std::string_view name);  // throws Error{user} listing the names
+void parse(std::string_view text, DeviceKind* kind);  // throws Error{user} listing the names
 
 class Device {
  public:
@@ -101,6 +101,8 @@ class DeviceBuffer {
   size_t bytes_ = 0;
 };
 
+// The CPU with a pool of so many threads, or a GPU. Throws as open_cuda_device() does.
+std::unique_ptr<Device> open_device(DeviceKind kind, int threads);
 // The GPU of that number. Throws Error{device} saying what is missing: this build's CUDA part, the driver, or
 // the device.
 std::unique_ptr<Device> open_cuda_device(int ordinal = 0);

@@ -27,7 +27,7 @@ void parse(std::string_view text, Recompute* value) {
 
 std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config,
                                                      const TrainingEngineOptions& options,
-                                                     const KernelTable& kernels,
+                                                     const KernelTable& kernels, DeviceKind device,
                                                      std::vector<std::string>* trainable) {
   const Graph loss = training_graph(config, {options.label_smoothing, true});
   *trainable = trainable_states(loss);
@@ -45,16 +45,16 @@ std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config,
     graphs.push_back(lighter(accumulate_step(loss)));
     graphs.push_back(apply_step(loss, options.optimizer));
   }
-  return compile(graphs, kernels);
+  return compile(graphs, kernels, {.device = device});
 }
 
 TrainingEngine::TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options,
-                               Weights weights, const KernelTable& kernels, ThreadPool& pool, State& state)
+                               Weights weights, const KernelTable& kernels, Device& device, State& state)
     : config_(config),
       options_(options),
-      program_(build(config, options, kernels, &trainable_)),
+      program_(build(config, options, kernels, device.kind(), &trainable_)),
       state_(state),
-      session_(program_, kernels, pool, state) {
+      session_(program_, kernels, device, state) {
   for (auto& [name, tensor] : weights) state.set(name, std::move(tensor));
   for (const std::string& name : trainable_) {
     const Shape shape = state.view(name).shape();

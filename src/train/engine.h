@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "compile/compile.h"
-#include "device/cpu/thread_pool.h"
+#include "device/device.h"
 #include "nn/config.h"
 #include "nn/weights.h"
 #include "passes/optimizer.h"
@@ -42,9 +42,9 @@ struct StepOutcome {
 class TrainingEngine {
  public:
   // Moves `weights` into `state` and adds what the optimizer needs, zeroed (averaged weights begin as
-  // copies). Kernels, pool and state must outlive the engine.
+  // copies). Kernels, device and state must outlive the engine.
   TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options, Weights weights,
-                 const KernelTable& kernels, ThreadPool& pool, State& state);
+                 const KernelTable& kernels, Device& device, State& state);
 
   // One update. `seed` keys this update's dropout masks; `update` counts from 1. With several micro-batches
   // the result is that of one large batch. Throws bug when there are several and options.accumulate is off.
@@ -57,7 +57,7 @@ class TrainingEngine {
 
  private:
   static std::shared_ptr<const Program> build(const ModelConfig& config, const TrainingEngineOptions& options,
-                                              const KernelTable& kernels,
+                                              const KernelTable& kernels, DeviceKind device,
                                               std::vector<std::string>* trainable);
   std::vector<Feed> feeds(const BatchTensors& batch) const;
   StepOutcome outcome(bool applied) const;

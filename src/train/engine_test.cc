@@ -55,11 +55,13 @@ BatchTensors reversed_batch(int64_t rows, int64_t length, uint64_t seed, int64_t
 }
 
 struct Fixture {
-  ThreadPool pool;
+  std::unique_ptr<Device> device;
   State state;
   TrainingEngine engine;
   explicit Fixture(const ModelConfig& config, const TrainingEngineOptions& options, int threads = 2)
-      : pool(threads), engine(config, options, initial_weights(config, 7), cpu_kernels(), pool, state) {}
+      : device(open_test_device(threads)),
+        state(device.get()),
+        engine(config, options, initial_weights(config, 7), test_kernels(), *device, state) {}
 };
 
 TEST(TrainingEngine, LearnsToReverse) {

@@ -136,6 +136,7 @@ const OptionRow kRows[] = {
     {"checkpoint", "init_from", FLOE_OPTION(std::string, init_from), "folder of a model to begin with"},
 
     {"run", "seed", FLOE_OPTION(int64_t, seed), "of weights, masks and order"},
+    {"run", "device", FLOE_CHOICE(device), "cpu or cuda"},
     {"run", "threads", FLOE_OPTION(int64_t, threads), "0: one a core", Effect::none},
     {"run", "log_every", FLOE_OPTION(int64_t, log_every), "updates", Effect::none},
 };

@@ -94,8 +94,8 @@ TEST(TrainOptions, EachRowReadsItsOwnFieldFromTomlAndFromWords) {
     } else {
       TrainOptions options;
       const auto& access = std::get<ChoiceAccess>(row.access);
-      for (const char* name :
-           {"post", "rms_norm", "silu", "rotary", "target_output", "cosine", "stalled", "any", "cheap"}) {
+      for (const char* name : {"post", "rms_norm", "silu", "rotary", "target_output", "cosine", "stalled",
+                               "any", "cheap", "cuda"}) {
         try {
           access.set(options, name);
           words = {name};

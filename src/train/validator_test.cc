@@ -20,11 +20,11 @@ using testing::HasSubstr;
 struct Fixture {
   TempFolder folder;
   TrainOptions options;
-  ThreadPool pool{1};
+  std::unique_ptr<Device> device = open_test_device(1);
   std::vector<std::string> notes;
   TrainTokenizers tokenizers;
   ModelConfig config;
-  State state;
+  State state{device.get()};
 
   Fixture() {
     std::string lines;
@@ -54,7 +54,7 @@ struct Fixture {
     for (auto& [name, tensor] : initial_weights(config, seed)) state.set(prefix + name, std::move(tensor));
   }
   std::unique_ptr<Validator> make() {
-    return std::make_unique<Validator>(options, config, tokenizers, cpu_kernels(), pool,
+    return std::make_unique<Validator>(options, config, tokenizers, test_kernels(), *device,
                                        [this](const std::string& note) { notes.push_back(note); });
   }
 };

@@ -1,8 +1,6 @@
 // Attention on the GPU: which kernels run what.
 #include "ops/attention/attention_cuda.cuh"
 
-#include "kernel/cuda/half_types.cuh"
-
 namespace floe {
 namespace {
 

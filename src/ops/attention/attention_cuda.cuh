@@ -5,10 +5,9 @@
 // every storage type, head size and alignment. The one on tensor cores (attention_mma_cuda.cu,
 // attention_grad_mma_cuda.cu) takes 2-byte types whose head sizes are multiples of 8, up to 256.
 #pragma once
-#include <cuda_runtime.h>
-
 #include <cstdint>
 
+#include "kernel/cuda/half_types.cuh"
 #include "ops/attention/attention_kernel.h"
 
 namespace floe {

@@ -135,7 +135,7 @@ __device__ void recompute(const PlainGrad<T>& f, const Meeting& m, const GradTil
 }
 
 template <class T>
-__global__ __launch_bounds__(kPlainThreads) void plain_grad_keys_kernel(const PlainGrad<T> f) {
+__global__ __launch_bounds__(kPlainThreads, 1) void plain_grad_keys_kernel(const PlainGrad<T> f) {
   const AttentionProblem& s = f.s;
   const GradTiles t;
   const int tx = static_cast<int>(threadIdx.x) % 16;
@@ -195,7 +195,7 @@ __global__ __launch_bounds__(kPlainThreads) void plain_grad_keys_kernel(const Pl
 }
 
 template <class T>
-__global__ __launch_bounds__(kPlainThreads) void plain_grad_queries_kernel(const PlainGrad<T> f) {
+__global__ __launch_bounds__(kPlainThreads, 1) void plain_grad_queries_kernel(const PlainGrad<T> f) {
   const AttentionProblem& s = f.s;
   const GradTiles t;
   const int tx = static_cast<int>(threadIdx.x) % 16;

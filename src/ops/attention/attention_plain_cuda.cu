@@ -51,7 +51,7 @@ __device__ void drop_tile(const AttentionProblem& s, int b, int h, int q0, int k
 }
 
 template <class T, int kPart>  // value features of a block
-__global__ __launch_bounds__(kPlainThreads) void plain_forward_kernel(const PlainForward<T> f) {
+__global__ __launch_bounds__(kPlainThreads, 1) void plain_forward_kernel(const PlainForward<T> f) {
   constexpr int kQuads = kPart / 64;  // of features a thread holds: 4 tx + 64 c ..
   constexpr int kValuePitch = kPart + 4;
   const AttentionProblem& s = f.s;
@@ -177,8 +177,8 @@ __global__ __launch_bounds__(kPlainThreads) void plain_forward_kernel(const Plai
 
 // Scores go to their place in the output, which each block then turns into probabilities row by row.
 template <class T>
-__global__ __launch_bounds__(kPlainThreads) void plain_weights_kernel(const PlainForward<T> f,
-                                                                      float* weights) {
+__global__ __launch_bounds__(kPlainThreads, 1) void plain_weights_kernel(const PlainForward<T> f,
+                                                                         float* weights) {
   const AttentionProblem& s = f.s;
   float* queries = dynamic_shared<float>();
   float* keys = queries + kPlainFloats;

@@ -22,6 +22,18 @@ AttentionProblem with_ids(AttentionProblem problem, const AttentionSpec& spec, c
   return problem;
 }
 
+// Whether the tensor cores' kernels take it: 2-byte types whose rows are whole 16-byte units.
+template <class T>
+bool fits_mma(const AttentionProblem& s, const AttentionPointers& data) {
+  const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
+  const auto whole = [](const HeadsLayout& x) {
+    return x.batch % 8 == 0 && x.row % 8 == 0 && x.head % 8 == 0;
+  };
+  const auto size = [](int width) { return width > 0 && width <= 256 && width % 8 == 0; };
+  return sizeof(T) == 2 && size(s.width) && size(s.value_width) && whole(s.q) && whole(s.k) && whole(s.v) &&
+         aligned(data.q) && aligned(data.k) && aligned(data.v) && aligned(data.out) && aligned(data.dout);
+}
+
 template <class T>
 BoundKernel bind_forward(const KernelCall& call) {
   const AttentionSpec spec = AttentionSpec::of(call.attrs, call.inputs[0], call.inputs[1], call.inputs[2]);
@@ -33,7 +45,11 @@ BoundKernel bind_forward(const KernelCall& call) {
     data.v = run.inputs[2].data;
     data.to_out = run.outputs[0].data;
     data.to_lse = run.outputs[1].as<float>();
-    queue_plain_forward<T>(with_ids(problem, spec, run, 3), data, run.stream);
+    const AttentionProblem s = with_ids(problem, spec, run, 3);
+    if constexpr (sizeof(T) == 2) {
+      if (fits_mma<T>(s, data)) return queue_mma_forward<T>(s, data, run.stream);
+    }
+    queue_plain_forward<T>(s, data, run.stream);
   };
   return bound;
 }

@@ -72,6 +72,9 @@ template <class T>
 BoundKernel bind_grad(const KernelCall& call) {
   const AttentionSpec spec = AttentionSpec::of(call.attrs, call.inputs[0], call.inputs[1], call.inputs[2]);
   BoundKernel bound;
+  if (sizeof(T) == 2) {
+    bound.workspace = static_cast<size_t>(spec.batch * spec.heads * spec.queries) * sizeof(float);
+  }
   bound.run = [spec, problem = AttentionProblem::of(spec)](const KernelRun& run) {
     AttentionPointers data;
     data.q = run.inputs[0].data;
@@ -83,7 +86,12 @@ BoundKernel bind_grad(const KernelCall& call) {
     data.dq = run.outputs[0].data;
     data.dk = run.outputs[1].data;
     data.dv = run.outputs[2].data;
-    queue_plain_grad<T>(with_ids(problem, spec, run, 6), data, run.stream);
+    data.workspace = static_cast<float*>(run.workspace);
+    const AttentionProblem s = with_ids(problem, spec, run, 6);
+    if constexpr (sizeof(T) == 2) {
+      if (fits_mma<T>(s, data)) return queue_mma_grad<T>(s, data, run.stream);
+    }
+    queue_plain_grad<T>(s, data, run.stream);
   };
   return bound;
 }

@@ -63,15 +63,15 @@ OpCase make(const Sizes& s) {
           {{"scale", 1 / std::sqrt(static_cast<double>(s.width))}, {"causal", s.causal}}};
 }
 
-// Everything is computed in f32 from exact inputs and rounded once: half a unit of the output's type, and the
-// f32 error, which is far below.
+// Everything is computed in f32 from exact inputs and rounded once, by up to 2^-8 of itself in bf16 and 2^-11
+// in f16: one unit, and a hundredth for f32's own error.
 void check(const Sizes& s) {
   SCOPED_TRACE("R" + std::to_string(s.rows) + " Sq" + std::to_string(s.queries) + " H" +
                std::to_string(s.heads) + "/" + std::to_string(s.key_heads) + " D" + std::to_string(s.width) +
                "/" + std::to_string(s.value_width) + " block " + std::to_string(s.block) + " longest " +
                std::to_string(s.longest));
   OpCase c = make(s);
-  c.ulps = s.dtype == DType::f32 ? 64 : 1;
+  c.ulps = s.dtype == DType::f32 ? 64 : 1.01;
   check_kernel(c);
 }
 

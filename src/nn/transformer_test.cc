@@ -167,8 +167,10 @@ TEST_P(EveryVariant, GradientsMatchFiniteDifferences) {
 
 // The reference rounds where a cast says so: some thirty casts on a path of this model, each off by at most
 // 2^-9 and 2^-10 on average, add up like a random walk to about 2^-7.5; 2^-5 is five times that.
+// ReLU's slope jumps, which no bound on roundings covers: GELU takes its place.
 TEST_P(EveryVariant, MixedPrecisionChangesGradientsByItsRoundingsAlone) {
-  const ModelConfig config = config_of(variant());
+  ModelConfig config = config_of(variant());
+  if (config.activation == Activation::relu) config.activation = Activation::gelu;
   const Graph graph = training_graph(config, {});
   const RefMap feeds = batch(config);
   const RefMap states = tiny_states(config);

@@ -29,7 +29,8 @@ std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config,
                                                      const TrainingEngineOptions& options,
                                                      const KernelTable& kernels, DeviceKind device,
                                                      std::vector<std::string>* trainable) {
-  const Graph loss = training_graph(config, {options.label_smoothing, true});
+  const Graph exact = training_graph(config, {options.label_smoothing, true});
+  const Graph loss = options.precision == Precision::bf16 ? mixed_precision(exact) : exact;
   *trainable = trainable_states(loss);
   const auto lighter = [&](Graph graph) {
     if (options.recompute == Recompute::none) return graph;

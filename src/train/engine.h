@@ -11,6 +11,7 @@
 #include "device/device.h"
 #include "nn/config.h"
 #include "nn/weights.h"
+#include "passes/mixed_precision.h"
 #include "passes/optimizer.h"
 #include "runtime/session.h"
 #include "runtime/state.h"
@@ -29,6 +30,7 @@ struct TrainingEngineOptions {
   OptimizerOptions optimizer;
   bool accumulate = false;  // updates of several micro-batches; needs gradient states
   Recompute recompute = Recompute::none;
+  Precision precision = Precision::f32;  // of what lies between the weights, which stay f32
 };
 
 struct StepOutcome {

@@ -58,6 +58,7 @@ class Trainer {
     engine.optimizer = options.optimizer;
     engine.accumulate = options.micro_batches > 1;
     engine.recompute = options.recompute;
+    engine.precision = options.precision;
     Weights weights =
         begin_ ? std::move(begin_->weights) : initial_weights(config_, static_cast<uint32_t>(options.seed));
     engine_ =

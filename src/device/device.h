@@ -79,6 +79,8 @@ class Device {
   virtual ThreadPool* pool() const { return nullptr; }  // the CPU's
 
   virtual size_t memory_in_use() const = 0;  // bytes of allocate() not yet released
+  // As the device itself reports it, of all that runs on it. 0 on the CPU.
+  virtual size_t reported_in_use() const { return 0; }
 };
 
 // Memory of a device, released with the object.

@@ -66,7 +66,8 @@ TrainingEngine::TrainingEngine(const ModelConfig& config, const TrainingEngineOp
   if (options.accumulate) state.set("grad.tokens", Tensor(DType::f32, {}));
 }
 
-std::vector<Feed> TrainingEngine::feeds(const BatchTensors& batch) const {
+// `seed` must outlive the list.
+std::vector<Feed> TrainingEngine::feeds(const BatchTensors& batch, const Tensor& seed) const {
   std::vector<Feed> list;
   if (config_.has_encoder()) {
     list.push_back({"source", view_of(batch.source)});
@@ -74,18 +75,36 @@ std::vector<Feed> TrainingEngine::feeds(const BatchTensors& batch) const {
   }
   list.push_back({"target_in", view_of(batch.target_in)});
   list.push_back({"target_out", view_of(batch.target_out)});
+  if (config_.has_dropout()) {
+    list.push_back({"seed", view_of(seed)});
+    list.push_back({"ordinals", view_of(batch.ordinals)});
+  }
   return list;
 }
 
-StepOutcome TrainingEngine::outcome(bool applied) const {
+StepOutcome TrainingEngine::sums() const {
   const auto value = [&](const char* name) {
     return static_cast<double>(session_.output(name).as<float>()[0]);
   };
-  StepOutcome out{value("loss"), value("nll"), value("tokens")};
-  if (applied) {
-    out.grad_norm = value("grad_norm");
-    out.skipped = value("skipped") != 0;
-  }
+  return {value("loss"), value("nll"), value("tokens")};
+}
+
+uint64_t TrainingEngine::launch(const BatchTensors& batch, float learning_rate, int64_t update,
+                                uint32_t seed) {
+  const Tensor lr = Tensor::scalar(learning_rate);
+  const Tensor step = scalar_i32(update);
+  const Tensor seed_value = scalar_i32(static_cast<int32_t>(seed));
+  std::vector<Feed> list = feeds(batch, seed_value);
+  list.push_back({"lr", view_of(lr)});
+  list.push_back({"step", view_of(step)});
+  return session_.launch("train", list);
+}
+
+StepOutcome TrainingEngine::outcome(uint64_t ticket) {
+  session_.results(ticket);
+  StepOutcome out = sums();
+  out.grad_norm = static_cast<double>(session_.output("grad_norm").as<float>()[0]);
+  out.skipped = session_.output("skipped").as<float>()[0] != 0;
   return out;
 }
 
@@ -93,32 +112,18 @@ StepOutcome TrainingEngine::update(std::span<const BatchTensors> micro_batches, 
                                    int64_t update, uint32_t seed) {
   FLOE_CHECK(micro_batches.size() == 1 || options_.accumulate, "{} micro-batches without accumulation",
              micro_batches.size());
-  const Tensor lr = Tensor::scalar(learning_rate);
-  const Tensor step = scalar_i32(update);
+  if (micro_batches.size() == 1) return outcome(launch(micro_batches[0], learning_rate, update, seed));
   const Tensor seed_value = scalar_i32(static_cast<int32_t>(seed));
-  const auto batch_feeds = [&](const BatchTensors& batch) {
-    std::vector<Feed> list = feeds(batch);
-    if (config_.has_dropout()) {
-      list.push_back({"seed", view_of(seed_value)});
-      list.push_back({"ordinals", view_of(batch.ordinals)});
-    }
-    return list;
-  };
-  if (micro_batches.size() == 1) {
-    std::vector<Feed> list = batch_feeds(micro_batches[0]);
-    list.push_back({"lr", view_of(lr)});
-    list.push_back({"step", view_of(step)});
-    session_.run("train", list);
-    return outcome(true);
-  }
   StepOutcome sum;
   for (const BatchTensors& batch : micro_batches) {
-    session_.run("accumulate", batch_feeds(batch));
-    const StepOutcome part = outcome(false);
+    session_.run("accumulate", feeds(batch, seed_value));
+    const StepOutcome part = sums();
     sum.loss += part.loss;
     sum.nll += part.nll;
     sum.tokens += part.tokens;
   }
+  const Tensor lr = Tensor::scalar(learning_rate);
+  const Tensor step = scalar_i32(update);
   const std::vector<Feed> list = {{"lr", view_of(lr)}, {"step", view_of(step)}};
   session_.run("apply", list);
   sum.grad_norm = static_cast<double>(session_.output("grad_norm").as<float>()[0]);

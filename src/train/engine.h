@@ -53,6 +53,11 @@ class TrainingEngine {
   StepOutcome update(std::span<const BatchTensors> micro_batches, float learning_rate, int64_t update,
                      uint32_t seed);
 
+  // The two halves of an update of one micro-batch: on a GPU the host may go on in between. A ticket is good
+  // until two more launches.
+  uint64_t launch(const BatchTensors& batch, float learning_rate, int64_t update, uint32_t seed);
+  StepOutcome outcome(uint64_t ticket);
+
   const std::vector<std::string>& trainable() const { return trainable_; }
   const Program& program() const { return *program_; }
   Session& session() { return session_; }
@@ -61,8 +66,8 @@ class TrainingEngine {
   static std::shared_ptr<const Program> build(const ModelConfig& config, const TrainingEngineOptions& options,
                                               const KernelTable& kernels, DeviceKind device,
                                               std::vector<std::string>* trainable);
-  std::vector<Feed> feeds(const BatchTensors& batch) const;
-  StepOutcome outcome(bool applied) const;
+  std::vector<Feed> feeds(const BatchTensors& batch, const Tensor& seed) const;
+  StepOutcome sums() const;
 
   ModelConfig config_;
   TrainingEngineOptions options_;

@@ -115,6 +115,12 @@ void CudaDevice::wait() {
 
 std::unique_ptr<Device::Mark> CudaDevice::mark() { return std::make_unique<CudaMark>(stream_); }
 
+size_t CudaDevice::reported_in_use() const {
+  size_t available = 0, total = 0;
+  FLOE_CUDA_CALL(cudaMemGetInfo(&available, &total));
+  return total - available;
+}
+
 void* CudaDevice::allocate_host(size_t bytes) {
   if (bytes == 0) return nullptr;
   void* memory = nullptr;

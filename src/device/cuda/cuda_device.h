@@ -34,6 +34,7 @@ class CudaDevice : public Device {
   std::unique_ptr<Recording> record(const std::function<void()>& queue) override;
   void* stream() const override { return stream_; }
   size_t memory_in_use() const override { return in_use_; }
+  size_t reported_in_use() const override;
 
  private:
   int ordinal_;

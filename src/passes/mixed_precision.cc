@@ -1,5 +1,6 @@
 #include "passes/mixed_precision.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -110,6 +111,35 @@ void parse(std::string_view text, Precision* value) {
 Graph mixed_precision(const Graph& graph) {
   Lowering lowering;
   return rewrite(graph, [&](const RewriteContext& c) { return lowering(c); }, {.types_may_change = true});
+}
+
+Graph widen_products(const Graph& graph) {
+  const std::vector<std::vector<int>> users = users_of(graph);
+  std::vector<bool> leaves(static_cast<size_t>(graph.value_count()), false);
+  for (const NamedValue& output : graph.outputs()) leaves[static_cast<size_t>(output.value.id)] = true;
+  for (const NamedValue& update : graph.updates()) leaves[static_cast<size_t>(update.value.id)] = true;
+  const auto only_widened = [&](Value value) {
+    const auto at = static_cast<size_t>(value.id);
+    return !leaves[at] && !users[at].empty() && std::ranges::all_of(users[at], [&](int user) {
+      return graph.node(user).op->name == "cast" && graph.node(user).types[0].dtype == DType::f32;
+    });
+  };
+  const Graph wide = rewrite(
+      graph,
+      [&](const RewriteContext& c) -> std::optional<Values> {
+        const Node& node = c.node;
+        if (node.op->name == "matmul" && node.types[0].dtype == DType::bf16 && node.inputs.size() == 2 &&
+            node.attrs.text("activation", "").empty() && only_widened(node.result())) {
+          Attrs attrs = node.attrs;
+          attrs.set("out", DType::f32);
+          return c.builder.add_all("matmul", Values(c.inputs.begin(), c.inputs.end()), attrs);
+        }
+        if (node.op->name == "cast" && c.builder.type(c.inputs[0]) == node.types[0])
+          return Values{c.inputs[0]};
+        return std::nullopt;
+      },
+      {.types_may_change = true});
+  return remove_dead(wide);
 }
 
 }  // namespace floe

@@ -18,4 +18,7 @@ void parse(std::string_view text, Precision* value);  // throws Error{user} list
 
 Graph mixed_precision(const Graph& graph);
 
+// A bf16 product that is read only as f32 gives f32 at once: the gradients of weights. After autodiff.
+Graph widen_products(const Graph& graph);
+
 }  // namespace floe

@@ -77,6 +77,26 @@ TEST(MixedPrecision, ActivationsAndMovementKeepTheProductsType) {
             "}\n");
 }
 
+TEST(MixedPrecision, AProductThatIsOnlyReadAsF32GivesF32) {
+  const std::string text =
+      "  %0 = input {dims = <4, 3>, dtype = bf16, name = \"x\"} : bf16[4, 3]\n"
+      "  %1 = input {dims = <4, 2>, dtype = bf16, name = \"dy\"} : bf16[4, 2]\n"
+      "  %2 = matmul(%1, %0) {transpose_a = true} : bf16[2, 3]\n"
+      "  %3 = cast(%2) {dtype = f32} : f32[2, 3]\n";
+  const auto widened = [](const std::string& statements) {
+    return print(widen_products(parse(all_ops(), "graph \"g\" {\n" + statements + "}\n")));
+  };
+  EXPECT_EQ(widened(text + "  return \"dw\" = %3\n"),
+            "graph \"g\" {\n"
+            "  %0 = input {dims = <4, 3>, dtype = bf16, name = \"x\"} : bf16[4, 3]\n"
+            "  %1 = input {dims = <4, 2>, dtype = bf16, name = \"dy\"} : bf16[4, 2]\n"
+            "  %2 = matmul(%1, %0) {out = f32, transpose_a = true} : f32[2, 3]\n"
+            "  return \"dw\" = %2\n"
+            "}\n");
+  const std::string both = text + "  return \"dw\" = %3\n  return \"low\" = %2\n";
+  EXPECT_EQ(widened(both), "graph \"g\" {\n" + both + "}\n");
+}
+
 TEST(MixedPrecision, RefusesAnUnknownName) {
   Precision value{};
   try {

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "nn/transformer.h"
 #include "passes/recompute.h"
+#include "passes/simplify.h"
 
 namespace floe {
 namespace {
@@ -41,9 +42,12 @@ std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config,
     }
     return recompute(graph, what);
   };
-  std::vector<Graph> graphs = {lighter(train_step(loss, options.optimizer))};
+  const auto finished = [&](Graph step) {
+    return lighter(options.precision == Precision::bf16 ? widen_products(simplify(step)) : std::move(step));
+  };
+  std::vector<Graph> graphs = {finished(train_step(loss, options.optimizer))};
   if (options.accumulate) {
-    graphs.push_back(lighter(accumulate_step(loss)));
+    graphs.push_back(finished(accumulate_step(loss)));
     graphs.push_back(apply_step(loss, options.optimizer));
   }
   return compile(graphs, kernels, {.device = device});

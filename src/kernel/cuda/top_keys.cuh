@@ -167,8 +167,7 @@ __device__ inline void block_top_list(const uint32_t (&ordered)[kTopItems], uint
       __syncthreads();
       bound = list[from - 1];
     }
-    block_top(ordered, base, bound, length - from < kTopRound ? length - from : kTopRound, scratch, pool,
-              list + from);
+    block_top(ordered, base, bound, ::min(kTopRound, length - from), scratch, pool, list + from);
   }
 }
 

@@ -50,14 +50,34 @@ struct Slice {
     for (int64_t j = threadIdx.x; j < width; j += kThreads) ban(ids[j]);
   }
 
+  // All loads before the first store, which might be to the same memory for all the compiler knows.
   __device__ void copy() const {
+    constexpr int kEach = static_cast<int>(kSlice / kThreads);
+    const int64_t own = first + static_cast<int64_t>(threadIdx.x) * (wide ? 4 : 1);
     if (wide) {
-#pragma unroll 4
-      for (int64_t i = first + 4 * static_cast<int64_t>(threadIdx.x); i < last; i += 4 * kThreads) {
-        *reinterpret_cast<float4*>(to + i) = *reinterpret_cast<const float4*>(from + i);
+      float4 held[kEach / 4];
+#pragma unroll
+      for (int k = 0; k < kEach / 4; ++k) {
+        const int64_t i = own + 4 * kThreads * k;
+        if (i < last) held[k] = *reinterpret_cast<const float4*>(from + i);
+      }
+#pragma unroll
+      for (int k = 0; k < kEach / 4; ++k) {
+        const int64_t i = own + 4 * kThreads * k;
+        if (i < last) *reinterpret_cast<float4*>(to + i) = held[k];
       }
     } else {
-      for (int64_t i = first + threadIdx.x; i < last; i += kThreads) to[i] = from[i];
+      float held[kEach];
+#pragma unroll
+      for (int k = 0; k < kEach; ++k) {
+        const int64_t i = own + kThreads * k;
+        held[k] = i < last ? from[i] : 0;
+      }
+#pragma unroll
+      for (int k = 0; k < kEach; ++k) {
+        const int64_t i = own + kThreads * k;
+        if (i < last) to[i] = held[k];
+      }
     }
   }
 
@@ -108,7 +128,7 @@ __global__ void __launch_bounds__(kThreads) penalties_kernel(const __grid_consta
   const int64_t row = blockIdx.x / call.slices;
   const int64_t sentence = row / call.beam;
   const int64_t first = blockIdx.x % call.slices * call.slice;
-  const int64_t last = first + call.slice < call.vocabulary ? first + call.slice : call.vocabulary;
+  const int64_t last = ::min(first + call.slice, call.vocabulary);
   const Slice slice{call.logits + row * call.vocabulary, call.out + row * call.vocabulary, first, last,
                     call.wide};
   const int64_t said = call.lengths[row];
@@ -125,7 +145,7 @@ __global__ void __launch_bounds__(kThreads) penalties_kernel(const __grid_consta
     __syncthreads();
   }
   const int32_t* past = call.history + row * call.capacity;
-  const int64_t length = said < call.capacity ? said : call.capacity;
+  const int64_t length = ::min(said, call.capacity);
   if (repetition != 1) {
     slice.penalize(past, length, repetition);
     __syncthreads();

@@ -67,7 +67,7 @@ function(room_test NAME)
   endforeach()
   gtest_discover_tests(${NAME}_test TEST_PREFIX ${NAME}. DISCOVERY_MODE PRE_TEST
     PROPERTIES LABELS ${NAME} TIMEOUT 300)
-  if(FLOE_CUDA AND NAME MATCHES "^(device|kernel|ops|runtime|compile|passes|nn|translate|train|golden)$")
+  if(FLOE_CUDA AND NAME MATCHES "^(ops|compile|translate|train)$")
     gtest_discover_tests(${NAME}_test TEST_PREFIX gpu.${NAME}. TEST_LIST ${NAME}_gpu_tests DISCOVERY_MODE PRE_TEST
       PROPERTIES LABELS gpu TIMEOUT 300 ENVIRONMENT FLOE_TEST_DEVICE=cuda)
   endif()

@@ -1,4 +1,5 @@
 #include "bench_train.h"
+#include "device/cpu/cpu_device.h"
 
 #include <fmt/core.h>
 
@@ -108,9 +109,9 @@ int bench_train_one(const std::string& text) {
   options.optimizer.clip_norm = 1;
   KernelTable kernels;
   add_all_cpu_kernels(kernels);
-  ThreadPool pool(q.at("threads"));
+  CpuDevice device(q.at("threads").get<int>());
   State state;
-  TrainingEngine engine(config, options, initial_weights(config, 1), kernels, pool, state);
+  TrainingEngine engine(config, options, initial_weights(config, 1), kernels, device, state);
   const BatchTensors batch = random_batch(q);
   std::vector<double> wall, cpu;
   int64_t update = 0;

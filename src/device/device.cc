@@ -3,14 +3,18 @@
 #include <utility>
 
 #include "base/error.h"
+#include "device/cpu/cpu_device.h"
 
 namespace floe {
 
-DeviceKind parse_device(std::string_view name) {
-  for (const DeviceKind kind : {DeviceKind::cpu, DeviceKind::cuda}) {
-    if (name == name_of(kind)) return kind;
+void parse(std::string_view text, DeviceKind* kind) {
+  for (const DeviceKind each : {DeviceKind::cpu, DeviceKind::cuda}) {
+    if (text == name_of(each)) {
+      *kind = each;
+      return;
+    }
   }
-  fail_user("device '{}' is none of cpu, cuda", name);
+  fail_user("'{}' is none of cpu, cuda", text);
 }
 
 std::unique_ptr<Device::Module> Device::build(const std::string&) {
@@ -28,6 +32,11 @@ void DeviceBuffer::reset() noexcept {
   if (data_ != nullptr) device_->release(data_);
   data_ = nullptr;
   bytes_ = 0;
+}
+
+std::unique_ptr<Device> open_device(DeviceKind kind, int threads) {
+  if (kind == DeviceKind::cuda) return open_cuda_device();
+  return std::make_unique<CpuDevice>(threads);
 }
 
 #ifndef FLOE_CUDA

@@ -15,7 +15,7 @@ class ThreadPool;
 enum class DeviceKind { cpu, cuda };
 
 constexpr std::string_view name_of(DeviceKind kind) { return kind == DeviceKind::cpu ? "cpu" : "cuda"; }
-DeviceKind parse_device(std::string_view name);  // throws Error{user} listing the names
+void parse(std::string_view text, DeviceKind* kind);  // throws Error{user} listing the names
 
 class Device {
  public:
@@ -24,6 +24,14 @@ class Device {
    public:
     virtual ~Recording() = default;
     virtual void play() = 0;
+  };
+
+  // A point in the queue.
+  class Mark {
+   public:
+    virtual ~Mark() = default;
+    virtual void wait() {}                                        // until what was queued before it is done
+    virtual double seconds_since(const Mark& earlier) const = 0;  // of the device's time; both done
   };
 
   // Kernels that were compiled from text while the program runs.
@@ -47,14 +55,15 @@ class Device {
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* memory) noexcept = 0;
 
-  // Queued. `from` of upload() may be changed once the call has returned; `to` of download() is filled after
-  // wait().
+  // Queued. `from` of upload() must stay as it is until the copy is done, `to` of download() is filled only
+  // then.
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
   virtual void download(void* to, const void* from, size_t bytes) = 0;
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
   virtual void zero(void* to, size_t bytes) = 0;
   // Until everything queued so far is done. Throws Error{device} when any of it failed.
   virtual void wait() = 0;
+  virtual std::unique_ptr<Mark> mark() = 0;
 
   // Host memory that the device reaches directly, for copies that must not wait; freed by release_host().
   virtual void* allocate_host(size_t bytes) = 0;
@@ -92,6 +101,8 @@ class DeviceBuffer {
   size_t bytes_ = 0;
 };
 
+// The CPU with a pool of so many threads, or a GPU. Throws as open_cuda_device() does.
+std::unique_ptr<Device> open_device(DeviceKind kind, int threads);
 // The GPU of that number. Throws Error{device} saying what is missing: this build's CUDA part, the driver, or
 // the device.
 std::unique_ptr<Device> open_cuda_device(int ordinal = 0);

@@ -27,9 +27,10 @@ void parse(std::string_view text, Recompute* value) {
 
 std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config,
                                                      const TrainingEngineOptions& options,
-                                                     const KernelTable& kernels,
+                                                     const KernelTable& kernels, DeviceKind device,
                                                      std::vector<std::string>* trainable) {
-  const Graph loss = training_graph(config, {options.label_smoothing, true});
+  const Graph exact = training_graph(config, {options.label_smoothing, true});
+  const Graph loss = options.precision == Precision::bf16 ? mixed_precision(exact) : exact;
   *trainable = trainable_states(loss);
   const auto lighter = [&](Graph graph) {
     if (options.recompute == Recompute::none) return graph;
@@ -45,22 +46,22 @@ std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config,
     graphs.push_back(lighter(accumulate_step(loss)));
     graphs.push_back(apply_step(loss, options.optimizer));
   }
-  return compile(graphs, kernels);
+  return compile(graphs, kernels, {.device = device});
 }
 
 TrainingEngine::TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options,
-                               Weights weights, const KernelTable& kernels, ThreadPool& pool, State& state)
+                               Weights weights, const KernelTable& kernels, Device& device, State& state)
     : config_(config),
       options_(options),
-      program_(build(config, options, kernels, &trainable_)),
+      program_(build(config, options, kernels, device.kind(), &trainable_)),
       state_(state),
-      session_(program_, kernels, pool, state) {
+      session_(program_, kernels, device, state) {
   for (auto& [name, tensor] : weights) state.set(name, std::move(tensor));
   for (const std::string& name : trainable_) {
-    const Shape shape = state.get(name).shape();
-    for (const char* moment : {"adam.m.", "adam.v."}) state.set(moment + name, Tensor(DType::f32, shape));
+    const Shape shape = state.view(name).shape();
+    for (const char* moment : {"adam.m.", "adam.v."}) state.set_zero(moment + name, DType::f32, shape);
     if (options.optimizer.ema_decay > 0) state.set("ema." + name, copy_of(state.get(name)));
-    if (options.accumulate) state.set("grad." + name, Tensor(DType::f32, shape));
+    if (options.accumulate) state.set_zero("grad." + name, DType::f32, shape);
   }
   if (options.accumulate) state.set("grad.tokens", Tensor(DType::f32, {}));
 }

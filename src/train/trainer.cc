@@ -49,21 +49,26 @@ class Trainer {
     report.pop_back();  // note_ ends the line
     note_(report);
     batches_ = std::make_unique<Batches>(text_->pairs(), batch_options(options, config_));
-    add_all_cpu_kernels(kernels_);
     const int64_t threads = options.threads > 0 ? options.threads : std::thread::hardware_concurrency();
-    pool_ = std::make_unique<ThreadPool>(static_cast<int>(std::max<int64_t>(1, threads)));
+    device_ = open_device(options.device, static_cast<int>(std::max<int64_t>(1, threads)));
+    add_all_kernels(device_->kind(), kernels_);
+    state_ = State(device_.get());
     TrainingEngineOptions engine;
     engine.label_smoothing = options.label_smoothing;
     engine.optimizer = options.optimizer;
     engine.accumulate = options.micro_batches > 1;
     engine.recompute = options.recompute;
+    engine.precision = options.precision;
     Weights weights =
         begin_ ? std::move(begin_->weights) : initial_weights(config_, static_cast<uint32_t>(options.seed));
-    engine_ = std::make_unique<TrainingEngine>(config_, engine, std::move(weights), kernels_, *pool_, state_);
-    note_(fmt::format("{} parameters, {} threads", parameter_count(config_), pool_->threads()));
+    engine_ =
+        std::make_unique<TrainingEngine>(config_, engine, std::move(weights), kernels_, *device_, state_);
+    note_(device_->on_host()
+              ? fmt::format("{} parameters, {} threads", parameter_count(config_), device_->pool()->threads())
+              : fmt::format("{} parameters on {}", parameter_count(config_), device_->name()));
     early_stop_ = early_stop_of(options);
     if (options.validate_every > 0 && !options.valid_source.empty()) {
-      validator_ = std::make_unique<Validator>(options, config_, tokenizers_, kernels_, *pool_, note_);
+      validator_ = std::make_unique<Validator>(options, config_, tokenizers_, kernels_, *device_, note_);
     }
   }
 
@@ -348,7 +353,7 @@ class Trainer {
   std::unique_ptr<TrainingText> text_;
   std::unique_ptr<Batches> batches_;
   KernelTable kernels_;
-  std::unique_ptr<ThreadPool> pool_;
+  std::unique_ptr<Device> device_;
   State state_;
   std::unique_ptr<TrainingEngine> engine_;
   std::unique_ptr<Validator> validator_;

@@ -118,12 +118,12 @@ std::vector<Rows> rows_by_word(const T* all, size_t steps, size_t vocabulary,
 }
 
 // [words][steps][target ids], by the kernels.
-std::vector<Rows> log_probs_of(ModelFile model, ThreadPool& pool, std::span<const Ids> words,
+std::vector<Rows> log_probs_of(ModelFile model, Device& device, std::span<const Ids> words,
                                std::span<const Scored> targets) {
-  State state;
+  State state(&device);
   for (auto& [name, tensor] : model.weights) state.set(name, std::move(tensor));
-  Session session(compile({scoring_graph(model.config, {.all_log_probs = true})}, cpu_kernels()),
-                  cpu_kernels(), pool, state);
+  Session session(test_compile({scoring_graph(model.config, {.all_log_probs = true})}), test_kernels(),
+                  device, state);
   const ScoringFeeds feeds = feeds_of(words, targets, model.config.start_id);
   session.run("scoring", std::vector<Feed>{{"source", view_of(feeds.source)},
                                            {"source_lengths", view_of(feeds.lengths)},
@@ -170,7 +170,7 @@ TEST_F(ArenNumbers, ScoreVectorsAreAsNearTheExactOnesAsTheReferences) {
   ASSERT_EQ(n, 50u);
   const auto words = std::span(want.words).first(n);
   const auto targets = std::span(want.greedy).first(n);
-  const auto got = log_probs_of(load_model(aren_folder()), pool_, words, targets);
+  const auto got = log_probs_of(load_model(aren_folder()), *device_, words, targets);
   const auto exact = exact_log_probs(load_model(aren_folder()), words, targets);
   // The reference's vectors end where the end token came first, which may be at once.
   const auto steps = [&](size_t k) { return std::min(want.vectors[k].size(), got[k].size()); };
@@ -203,16 +203,16 @@ TEST_F(ArenNumbers, ScoresOfGivenTokensAreTheReferences) {
   ASSERT_EQ(want.words.size(), 500u);
   ModelFile model = load_model(aren_folder());
   const int32_t end = model.config.eos_id;
-  expect_scores(log_probs_of(std::move(model), pool_, want.words, want.greedy), want.greedy, end);
+  expect_scores(log_probs_of(std::move(model), *device_, want.words, want.greedy), want.greedy, end);
 }
 
 TEST_F(ArenNumbers, Int8WeightsGiveTheReferencesScoresAndStrings) {
   if (!has_aren("-i8")) GTEST_SKIP() << aren_folder("-i8") << "/model.bin is absent";
   const Reference& want = reference();
   const int32_t end = load_model(aren_folder("-i8")).config.eos_id;
-  expect_scores(log_probs_of(load_model(aren_folder("-i8")), pool_, want.words, want.int8_greedy),
+  expect_scores(log_probs_of(load_model(aren_folder("-i8")), *device_, want.words, want.int8_greedy),
                 want.int8_greedy, end);
-  ModelSession session(load_model(aren_folder("-i8")), pool_);
+  ModelSession session(load_model(aren_folder("-i8")), *device_);
   const auto got = session.engine().decode(rows_of(want.words), search_of(1, 1, session.config()), {});
   for (size_t k = 0; k < got.size(); ++k) EXPECT_EQ(got[k][0].tokens, want.int8_greedy[k].tokens) << k;
 }
@@ -257,7 +257,7 @@ TEST_F(ArenNumbers, BeamsGiveTheReferencesListsAndScores) {
 }
 
 TEST_F(ArenNumbers, WithoutCacheTheOutputIsTheSame) {
-  ModelSession plain(load_model(aren_folder()), pool_, {.kv_cache = false});
+  ModelSession plain(load_model(aren_folder()), *device_, {.kv_cache = false});
   const auto rows = rows_of(reference().words);
   for (const int64_t beam : {1, 4}) {
     const SearchOptions search = search_of(beam, beam, plain.config());
@@ -283,7 +283,7 @@ TEST_F(ArenNumbers, TheScorerSumsTheReferencesLogProbabilities) {
   }
   sources.emplace_back();
   targets.emplace_back();
-  const auto got = Scorer(std::move(model), {}, pool_, warn).score(sources, targets);
+  const auto got = Scorer(std::move(model), {}, *device_, warn).score(sources, targets);
   size_t without_ink = 0;  // words of a zero-width joiner alone
   for (size_t k = 0; k < want.words.size(); ++k) {
     const auto& log_probs = want.greedy[k].log_probs;

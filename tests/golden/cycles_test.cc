@@ -6,8 +6,8 @@
 #include <fstream>
 #include <thread>
 
-#include "device/cpu/thread_pool.h"
 #include "golden/letters_model.h"
+#include "testing/test_device.h"
 #include "text/temp_files_for_test.h"
 #include "translate/model_session.h"
 
@@ -35,9 +35,9 @@ int64_t resident_bytes() {
 TEST(Sessions, AThousandLivesLeaveNothingBehind) {
   TempFiles files;
   save_model(files.path("model"), letters_model());
-  ThreadPool pool(2);
+  const std::unique_ptr<Device> device = open_test_device(2);
   const auto life = [&] {
-    ModelSession session(load_model(files.path("model")), pool);
+    ModelSession session(load_model(files.path("model")), *device);
     return translate(session);
   };
   const auto want = life();
@@ -57,23 +57,23 @@ TEST(Sessions, AThousandLivesLeaveNothingBehind) {
 #endif
 
 TEST(Sessions, EndWithNothingRunning) {
-  ThreadPool pool(2);
+  const std::unique_ptr<Device> device = open_test_device(2);
   {
-    ModelSession never_used(letters_model(), pool);
+    ModelSession never_used(letters_model(), *device);
   }
-  auto session = std::make_unique<ModelSession>(letters_model(), pool);
+  auto session = std::make_unique<ModelSession>(letters_model(), *device);
   const auto want = translate(*session);
   session.reset();
-  ModelSession another(letters_model(), pool);
+  ModelSession another(letters_model(), *device);
   EXPECT_EQ(translate(another), want);
 }
 
 TEST(Sessions, WorkSideBySide) {
-  ThreadPool shared(2);
-  ModelSession first(letters_model(), shared);
+  const std::unique_ptr<Device> shared = open_test_device(2);
+  ModelSession first(letters_model(), *shared);
   const auto want = translate(first);
-  ThreadPool own(1);
-  ModelSession second(letters_model(), shared), third(letters_model(), own);
+  const std::unique_ptr<Device> own = open_test_device(1);
+  ModelSession second(letters_model(), *shared), third(letters_model(), *own);
   std::vector<std::thread> threads;
   std::vector<int> wrong(3, 0);
   ModelSession* sessions[] = {&first, &second, &third};
@@ -87,10 +87,10 @@ TEST(Sessions, WorkSideBySide) {
 }
 
 TEST(Sessions, BeginAndEndInParallel) {
-  ThreadPool pool(2);
+  const std::unique_ptr<Device> device = open_test_device(2);
   std::vector<std::string> want;
   {
-    ModelSession session(letters_model(), pool);
+    ModelSession session(letters_model(), *device);
     want = translate(session);
   }
   std::vector<std::thread> threads;
@@ -98,7 +98,7 @@ TEST(Sessions, BeginAndEndInParallel) {
   for (size_t k = 0; k < 2; ++k) {
     threads.emplace_back([&, k] {
       for (int i = 0; i < 5; ++i) {
-        ModelSession session(letters_model(), pool);
+        ModelSession session(letters_model(), *device);
         wrong[k] += translate(session) != want;
       }
     });

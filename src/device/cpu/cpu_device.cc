@@ -1,5 +1,6 @@
 #include "device/cpu/cpu_device.h"
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -9,6 +10,13 @@ namespace {
 
 // Each block knows its size, in a line of its own in front.
 constexpr size_t kHeader = 256;
+
+struct HostMark : Device::Mark {
+  std::chrono::steady_clock::time_point at = std::chrono::steady_clock::now();
+  double seconds_since(const Mark& earlier) const override {
+    return std::chrono::duration<double>(at - static_cast<const HostMark&>(earlier).at).count();
+  }
+};
 
 }  // namespace
 
@@ -34,6 +42,8 @@ void CpuDevice::release(void* memory) noexcept {
 void CpuDevice::upload(void* to, const void* from, size_t bytes) {
   if (bytes > 0) std::memmove(to, from, bytes);
 }
+
+std::unique_ptr<Device::Mark> CpuDevice::mark() { return std::make_unique<HostMark>(); }
 
 void CpuDevice::zero(void* to, size_t bytes) {
   if (bytes > 0) std::memset(to, 0, bytes);

@@ -27,6 +27,21 @@ class CudaRecording : public Device::Recording {
   cudaStream_t stream_;
 };
 
+struct CudaMark : Device::Mark {
+  explicit CudaMark(cudaStream_t stream) {
+    FLOE_CUDA_CALL(cudaEventCreate(&event));
+    FLOE_CUDA_CALL(cudaEventRecord(event, stream));
+  }
+  ~CudaMark() override { cudaEventDestroy(event); }
+  void wait() override { FLOE_CUDA_CALL(cudaEventSynchronize(event)); }
+  double seconds_since(const Mark& earlier) const override {
+    float milliseconds = 0;
+    FLOE_CUDA_CALL(cudaEventElapsedTime(&milliseconds, static_cast<const CudaMark&>(earlier).event, event));
+    return 1e-3 * static_cast<double>(milliseconds);
+  }
+  cudaEvent_t event = nullptr;
+};
+
 }  // namespace
 
 CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal) {
@@ -97,6 +112,8 @@ void CudaDevice::wait() {
   FLOE_CUDA_CALL(cudaStreamSynchronize(stream_));
   FLOE_CUDA_CALL(cudaGetLastError());
 }
+
+std::unique_ptr<Device::Mark> CudaDevice::mark() { return std::make_unique<CudaMark>(stream_); }
 
 void* CudaDevice::allocate_host(size_t bytes) {
   if (bytes == 0) return nullptr;

@@ -28,6 +28,7 @@ class CudaDevice : public Device {
   void copy(void* to, const void* from, size_t bytes) override;
   void zero(void* to, size_t bytes) override;
   void wait() override;
+  std::unique_ptr<Mark> mark() override;
   void* allocate_host(size_t bytes) override;
   void release_host(void* memory) noexcept override;
   std::unique_ptr<Recording> record(const std::function<void()>& queue) override;

@@ -122,7 +122,7 @@ TEST(Attention, HasTheReferencesValues) {
     SCOPED_TRACE(text_of(s));
     OpCase c = forward(s);
     c.ulps = 64;
-    check_cpu_kernel(c);
+    check_kernel(c);
   }
 }
 
@@ -134,7 +134,7 @@ TEST(AttentionGrad, HasTheReferencesValues) {
     SCOPED_TRACE(text_of(s));
     OpCase c = backward(forward(s));
     c.ulps = 64 * 20;
-    check_cpu_kernel(c);
+    check_kernel(c);
   }
 }
 
@@ -144,7 +144,7 @@ TEST(AttentionWeights, HaveTheReferencesValues) {
     s.dropout = 0;
     OpCase c = weights(s);
     c.ulps = 64;
-    check_cpu_kernel(c);
+    check_kernel(c);
   }
 }
 
@@ -192,7 +192,7 @@ TEST(Attention, IsAsPreciseAsPlainSinglePrecision) {
       c.inputs[i] = CaseInput::of(tensor_of(scaled));
     }
     const std::vector<RefTensor> want = reference(c);
-    const std::vector<Tensor> got = run_cpu_kernel(c);
+    const std::vector<Tensor> got = run_kernel(c);
     double plain_error = 0, error = 0, plain_square = 0, square = 0;
     for (int64_t row = 0; row < 2 * 50 * 2; ++row) {
       const int64_t b = row / 100, h = row % 2;
@@ -263,8 +263,8 @@ TEST(Attention, GivesABatchRowTheSameBitsInAnyPlaceAndOnAnyThreads) {
     }
     straight.threads = 1;
     turned.threads = 3;
-    const std::vector<Tensor> one = run_cpu_kernel(straight);
-    const std::vector<Tensor> other = run_cpu_kernel(turned);
+    const std::vector<Tensor> one = run_kernel(straight);
+    const std::vector<Tensor> other = run_kernel(turned);
     for (size_t k = 0; k < one.size(); ++k) {
       const size_t bytes = one[k].bytes() / 3;
       for (size_t row = 0; row < 3; ++row) {
@@ -309,8 +309,8 @@ TEST(Attention, DoesNotReadKeysBeyondLengths) {
     std::vector<Tensor> inputs = tensors_of(c);
     for (const size_t k : {1, 2}) padded.inputs[k] = CaseInput::of(pad_keys(inputs[k], 131));
     padded.inputs[0] = CaseInput::of(std::move(inputs[0]));
-    const std::vector<Tensor> want = run_cpu_kernel(c);
-    const std::vector<Tensor> got = run_cpu_kernel(padded);
+    const std::vector<Tensor> want = run_kernel(c);
+    const std::vector<Tensor> got = run_kernel(padded);
     for (size_t k = 0; k < want.size(); ++k) {
       const size_t bytes = want[k].bytes() / 2, padded_bytes = got[k].bytes() / 2;
       for (size_t row = 0; row < 2; ++row) {
@@ -336,8 +336,8 @@ TEST(Attention, KeepsTheFutureFromThePast) {
     spoilt.inputs[k] = CaseInput::of(std::move(inputs[k]));
   }
   spoilt.inputs[0] = CaseInput::of(std::move(inputs[0]));
-  const std::vector<Tensor> want = run_cpu_kernel(clean);
-  const std::vector<Tensor> got = run_cpu_kernel(spoilt);
+  const std::vector<Tensor> want = run_kernel(clean);
+  const std::vector<Tensor> got = run_kernel(spoilt);
   EXPECT_TRUE(same_bytes(want[0].data(), got[0].data(), 40 * 16 * sizeof(float)));
   for (int64_t i = 40 * 16; i < got[0].size(); ++i) ASSERT_TRUE(std::isnan(got[0].at(i))) << i;
 }
@@ -363,9 +363,9 @@ TEST(Attention, ReadsSlicesOfAMergedProjection) {
   }
   ThreadPool pool(2);
   for (const char* name : {"attention.f32", "attention_grad.f32"}) {
-    const Kernel& kernel = cpu_kernels().named(DeviceKind::cpu, name);
+    const Kernel& kernel = kernels_of(DeviceKind::cpu).named(DeviceKind::cpu, name);
     EXPECT_EQ(kernel.strided_inputs, 0b111u);
-    const std::vector<Tensor> want = run_cpu_kernel(apart);
+    const std::vector<Tensor> want = run_kernel(apart);
     std::vector<Tensor> others = tensors_of(apart), got;
     std::vector<View> inputs = views, outputs;
     for (size_t k = 3; k < others.size(); ++k) inputs.push_back(view_of(others[k]));
@@ -383,8 +383,8 @@ TEST(Attention, ReadsSlicesOfAMergedProjection) {
 TEST(Attention, GivesExactZerosToARowWithoutKeysAndLeavesOthersAlone) {
   Sizes s{.batch = 3, .queries = 4, .keys = 9, .lengths = {9, 0, 5}};
   const OpCase c = forward(s);
-  const std::vector<Tensor> masked = run_cpu_kernel(c);
-  const std::vector<Tensor> gradients = run_cpu_kernel(backward(c));
+  const std::vector<Tensor> masked = run_kernel(c);
+  const std::vector<Tensor> gradients = run_kernel(backward(c));
   for (int64_t i = 0; i < 4 * 2 * 8; ++i) EXPECT_EQ(masked[0].at(4 * 2 * 8 + i), 0);
   for (int64_t i = 0; i < 2 * 4; ++i)
     EXPECT_EQ(masked[1].at(2 * 4 + i), -std::numeric_limits<double>::infinity());
@@ -398,7 +398,7 @@ TEST(Attention, GivesExactZerosToARowWithoutKeysAndLeavesOthersAlone) {
     }
   }
   s.lengths[1] = 9;
-  const std::vector<Tensor> open = run_cpu_kernel(forward(s));
+  const std::vector<Tensor> open = run_kernel(forward(s));
   for (const size_t row : {0, 2}) {
     const size_t bytes = open[0].bytes() / 3;
     EXPECT_TRUE(same_bytes(open[0].as<char>() + row * bytes, masked[0].as<char>() + row * bytes, bytes));
@@ -411,7 +411,7 @@ TEST(Attention, AveragesValuesWhenKeysAreZero) {
   Tensor ones(DType::f32, {1, 100, 1, 8});
   std::fill_n(ones.as<float>(), 800, 1.0f);
   c.inputs[2] = CaseInput::of(std::move(ones));
-  const std::vector<Tensor> result = run_cpu_kernel(c);
+  const std::vector<Tensor> result = run_kernel(c);
   // 100 * (1 / 100) with one rounding.
   for (int64_t i = 0; i < result[0].size(); ++i) EXPECT_NEAR(result[0].at(i), 1, 0x1p-23);
   for (int64_t i = 0; i < 2; ++i) EXPECT_NEAR(result[1].at(i), std::log(100.0), 0x1p-21);
@@ -425,11 +425,11 @@ TEST(Attention, SurvivesLargeScores) {
     for (int64_t j = 0; j < 97; ++j) k.set(4 * j, value * 2);
     c.inputs[0] = CaseInput::of(std::move(q));
     c.inputs[1] = CaseInput::of(std::move(k));
-    check_cpu_kernel(c);
+    check_kernel(c);
     // lse near 1e5 is a multiple of 2^-7 in f32, which is the relative error of probabilities recomputed from
     // it.
     const std::vector<RefTensor> want = reference(backward(c));
-    const std::vector<Tensor> got = run_cpu_kernel(backward(c));
+    const std::vector<Tensor> got = run_kernel(backward(c));
     for (int64_t i = 0; i < got[2].size(); ++i) {
       EXPECT_NEAR(got[2].at(i), want[2].f[static_cast<size_t>(i)], 0x1p-7 * 3 / 97);
     }
@@ -444,7 +444,7 @@ TEST(Attention, PassesNanToItsRowOnly) {
   std::vector<Tensor> inputs = tensors_of(c);
   inputs[0].set(8 * 2 * 8 + 16 * 3, kNan);  // batch row 1, query 3, head 0
   c.inputs[0] = CaseInput::of(std::move(inputs[0]));
-  check_cpu_kernel(c);
+  check_kernel(c);
 }
 
 TEST(Attention, DropsTheAskedShareAndKeepsTheMean) {
@@ -454,7 +454,7 @@ TEST(Attention, DropsTheAskedShareAndKeepsTheMean) {
   std::fill_n(ones.as<float>(), ones.size(), 1.0f);
   c.inputs[1] = CaseInput::of(Tensor(DType::f32, {8, 64, 2, 8}));
   c.inputs[2] = CaseInput::of(std::move(ones));
-  const std::vector<Tensor> result = run_cpu_kernel(c);
+  const std::vector<Tensor> result = run_kernel(c);
   double sum = 0;
   for (int64_t i = 0; i < result[0].size(); i += 8) sum += result[0].at(i);
   const double n = 8 * 64 * 2 * 64;  // independent masks of deviation sqrt(rate / (1 - rate))

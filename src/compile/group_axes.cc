@@ -10,17 +10,16 @@ void find_live(const Tape& tape, GroupAxes* axes) {
   axes->ordinals.assign(tape.code.size(), false);
   for (const int32_t r : tape.outputs) axes->live[static_cast<size_t>(r)] = true;
   for (size_t r = tape.code.size(); r-- > 0;) {
-    if (!axes->live[r]) continue;
     const ScalarInstr& instr = tape.code[r];
+    if (instr.op == ScalarOp::uniform) axes->live[r] = true;  // a kernel's parameters name each of them
+    if (!axes->live[r]) continue;
     for (const int32_t operand : {instr.a, instr.b, instr.c}) {
       if (operand >= 0) axes->live[static_cast<size_t>(operand)] = true;
     }
     if (instr.op == ScalarOp::uniform) axes->ordinals[static_cast<size_t>(instr.b)] = true;
   }
   for (size_t r = 0; r < tape.code.size(); ++r) {
-    if (axes->live[r] && tape.code[r].op == ScalarOp::uniform) {
-      axes->randoms.push_back(static_cast<int32_t>(r));
-    }
+    if (tape.code[r].op == ScalarOp::uniform) axes->randoms.push_back(static_cast<int32_t>(r));
   }
 }
 

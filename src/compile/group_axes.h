@@ -19,7 +19,7 @@ struct GroupAxes {
   std::vector<int64_t> axis;     // by dim of the results: into which it was merged; -1: always 1
   std::vector<Load> loads;       // of live `input` instructions, but ordinals
   std::vector<bool> live;        // by register
-  std::vector<int32_t> randoms;  // live `uniform` instructions
+  std::vector<int32_t> randoms;  // `uniform` instructions
   std::vector<bool> ordinals;    // by register: operand b of one of those
 };
 

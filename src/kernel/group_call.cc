@@ -51,14 +51,17 @@ GroupCall::GroupCall(const Attrs& attrs, std::span<const View> inputs, std::span
     words_.push_back(0);
   }
   const Tape& tape = *attrs.tape("tape");
+  bool random = false;
   for (const ScalarInstr& instr : tape.code) {
     if (instr.op != ScalarOp::uniform) continue;
+    random = true;
     const auto ordinals = static_cast<int>(tape.code[static_cast<size_t>(instr.b)].imm);
     words_.push_back(static_cast<uint64_t>(static_cast<int64_t>(instr.imm)));
     inputs_.push_back({words_.size(), ordinals, 1});
     words_.push_back(0);
     words_.push_back(static_cast<uint64_t>(inputs[static_cast<size_t>(ordinals)].strides[0]));
   }
+  if (!random) words_.insert(words_.end(), 3, 0);  // C++ has no array of none
   if (space.size() > 0) choose_launch(inner, rows, flat, vector);
 }
 

@@ -136,12 +136,11 @@ class GroupPrinter {
   // i0, i1, ...: where the row lies in the axes before the last.
   void coordinates() {
     const int leading = axes_.count - 1;
-    if (leading == 1) {
-      line("const long long i0 = row;");
-      return;
-    }
     bool needed = !axes_.randoms.empty();
-    for (const GroupAxes::Load& load : axes_.loads) needed = needed || (!is_scalar(load) && !is_dense(load));
+    for (const GroupAxes::Load& load : axes_.loads) {
+      const bool walks = !std::all_of(load.strides.begin(), load.strides.end() - 1, broadcast);
+      needed = needed || (walks && !is_dense(load));
+    }
     if (!needed) return;
     std::string rest = "row";
     for (int j = leading - 1; j > 0; --j) {

@@ -32,6 +32,7 @@ class CudaDevice : public Device {
   void* allocate_host(size_t bytes) override;
   void release_host(void* memory) noexcept override;
   std::unique_ptr<Recording> record(const std::function<void()>& queue) override;
+  std::unique_ptr<Module> build(const std::string& source) override;
   void* stream() const override { return stream_; }
   size_t memory_in_use() const override { return in_use_; }
   size_t reported_in_use() const override;

@@ -44,6 +44,19 @@ void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& 
   check_cuda(cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...), name);
 }
 
+// The same for a kernel of a Device::Module that takes one parameter.
+inline void launch_built(const char* name, void* kernel, const LaunchShape& shape, void* stream,
+                         void* parameter) {
+  if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;
+  cudaLaunchConfig_t config{};
+  config.gridDim = shape.grid;
+  config.blockDim = shape.block;
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = static_cast<cudaStream_t>(stream);
+  void* arguments[] = {parameter};
+  check_cuda(cudaLaunchKernelExC(&config, kernel, arguments), name);
+}
+
 // Blocks needed for n items, `per_block` each. Grids are one-dimensional where n may pass 65,535 blocks.
 inline unsigned blocks_for(int64_t n, int64_t per_block) {
   return static_cast<unsigned>((n + per_block - 1) / per_block);

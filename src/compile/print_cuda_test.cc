@@ -49,7 +49,7 @@ std::vector<Tensor> interpreted(const CudaCase& g) {
   std::vector<View> out;
   for (Tensor& tensor : results) out.push_back(view_of(tensor));
   const BoundKernel bound =
-      cpu_kernels().named(DeviceKind::cpu, "group.tiles").bind({attrs, g.views, out, 1});
+      kernels_of(DeviceKind::cpu).named(DeviceKind::cpu, "group.tiles").bind({attrs, g.views, out, 1});
   Tensor workspace(DType::u8, {static_cast<int64_t>(bound.workspace)});
   ThreadPool pool(1);
   bound.run({g.views, out, workspace.data(), &pool});
@@ -438,7 +438,7 @@ TEST(PrintedCuda, PrintsTheGroupsOfAProgramWithSymbolicSizes) {
   b.output("y", elementwise(b, "gelu", {add(b, x, bias)}));
   Program program;
   program.device = DeviceKind::cuda;
-  const auto compiled = compile({graph}, cpu_kernels(), {});
+  const auto compiled = compile({graph}, kernels_of(DeviceKind::cpu), {});
   program.entries = compiled->entries;
   print_cuda_groups(&program);
   ASSERT_EQ(program.entries[0].steps.size(), 1u);

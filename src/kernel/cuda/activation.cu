@@ -4,30 +4,18 @@
 #include <iterator>
 
 #include "device/cuda/launch.cuh"
+#include "kernel/cuda/activation.cuh"
 #include "kernel/cuda/half_types.cuh"
 
 namespace floe {
 namespace {
-
-// As the rows of these names in ops/elementwise/functions.cc.
-template <CudaActivation A>
-__device__ float value_of(float x) {
-  if constexpr (A == CudaActivation::relu) return isnan(x) ? x : fmaxf(x, 0.0f);
-  if constexpr (A == CudaActivation::gelu) return 0.5f * x * (1.0f + erff(0.70710678118654752f * x));
-  if constexpr (A == CudaActivation::gelu_tanh)
-    return 0.5f * x * (1.0f + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x)));
-  if constexpr (A == CudaActivation::silu) return x * (1.0f / (1.0f + expf(-x)));
-  if constexpr (A == CudaActivation::sigmoid) return 1.0f / (1.0f + expf(-x));
-  if constexpr (A == CudaActivation::tanh) return tanhf(x);
-  return x;
-}
 
 template <class T, CudaActivation A>
 __global__ void activate(T* x, const T* bias, int64_t n, int64_t columns) {
   const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step) {
     const float b = bias == nullptr ? 0.0f : to_float(bias[i % columns]);
-    x[i] = from_float<T>(value_of<A>(to_float(x[i]) + b));
+    x[i] = from_float<T>(activated<A>(to_float(x[i]) + b));
   }
 }
 

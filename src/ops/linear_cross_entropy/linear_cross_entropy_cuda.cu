@@ -179,6 +179,14 @@ __global__ void __launch_bounds__(1024)
   *out_tokens = static_cast<float>(counts[0]);
 }
 
+// The chunk's rows of x, those of ignored positions as zeros: what lies in padding, NaN too, must add nothing.
+template <class T>
+__global__ void keep_rows(const T* x, const int32_t* targets, int64_t n, int64_t d, int64_t ignore, T* to) {
+  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step)
+    to[i] = targets[i / d] == ignore ? from_float<T>(0.0f) : x[i];
+}
+
 // sum[column] of a chunk's gradient, a thread a column; rows come in order.
 template <class T>
 __global__ void add_columns(const T* g, int64_t rows, int64_t classes, float* sum, bool first) {
@@ -219,7 +227,7 @@ struct Plan {
   Products whole, rest;
   bool wide_dweight;  // summed in f32 in the workspace, then rounded
   // Offsets in the workspace.
-  size_t gemm_at = 0, logits_at = 0, loss_at = 0, nll_at = 0, dweight_at = 0, dbias_at = 0, bytes = 0;
+  size_t gemm_at = 0, x_at = 0, logits_at = 0, loss_at = 0, nll_at = 0, dweight_at = 0, dbias_at = 0, bytes = 0;
 };
 
 size_t taken(size_t* used, size_t bytes) {
@@ -265,6 +273,7 @@ void run_plan(const Plan& p, const KernelRun& run) {
   const void* weight = run.inputs[1].data;
   const int32_t* targets = run.inputs[2].as<int32_t>();
   const void* bias = p.bias ? run.inputs[3].data : nullptr;
+  T* kept = reinterpret_cast<T*>(memory + p.x_at);
   T* logits = reinterpret_cast<T*>(memory + p.logits_at);
   auto* loss = reinterpret_cast<double*>(memory + p.loss_at);
   auto* nll = reinterpret_cast<double*>(memory + p.nll_at);
@@ -274,14 +283,17 @@ void run_plan(const Plan& p, const KernelRun& run) {
   for (int64_t begin = 0; begin < p.rows; begin += p.chunk) {
     const int64_t height = std::min(p.chunk, p.rows - begin);
     const Products& products = height == p.chunk ? p.whole : p.rest;
-    products.logits->run(x + begin * p.d, weight, logits, bias, memory + p.gemm_at, run.stream);
+    const unsigned blocks = std::min(blocks_for(height * p.d, 256), 132u * 16);
+    launch("keep_rows", keep_rows<T>, {dim3(blocks), dim3(256)}, run.stream, x + begin * p.d, targets + begin,
+           height * p.d, p.d, p.ignore, kept);
+    products.logits->run(kept, weight, logits, bias, memory + p.gemm_at, run.stream);
     finish<T>(p, logits, height,
               {targets + begin, loss + begin, nll + begin, p.classes, p.ignore, p.smoothing}, run.stream);
     if (!p.gradients) continue;
     products.dx->run(logits, weight, run.outputs[3].as<T>() + begin * p.d, nullptr, memory + p.gemm_at,
                      run.stream);
     const CudaGemm& add = begin == 0 ? *products.dweight_first : *products.dweight_next;
-    add.run(logits, x + begin * p.d, dweight, nullptr, memory + p.gemm_at, run.stream);
+    add.run(logits, kept, dweight, nullptr, memory + p.gemm_at, run.stream);
     if (p.bias) {
       launch("add_columns", add_columns<T>, {dim3(blocks_for(p.classes, 256)), dim3(256)}, run.stream, logits,
              height, p.classes, dbias_sum, begin == 0);
@@ -335,6 +347,7 @@ BoundKernel bind(const KernelCall& call, bool gradients) {
   }
   const auto bytes = [](int64_t n, size_t element) { return static_cast<size_t>(n) * element; };
   p.gemm_at = taken(&p.bytes, gemm);
+  p.x_at = taken(&p.bytes, bytes(p.chunk * p.d, size_of(p.type)));
   p.logits_at = taken(&p.bytes, bytes(p.chunk * p.classes, size_of(p.type)));
   p.loss_at = taken(&p.bytes, bytes(p.rows, sizeof(double)));
   p.nll_at = taken(&p.bytes, bytes(p.rows, sizeof(double)));

@@ -1,8 +1,11 @@
-// matmul on the GPU: cuBLASLt with bias and ReLU in its epilogue; other activations in a pass of our own.
+// matmul on the GPU. f32, and bf16 by a weight that no entry changes: our own product, whose rows do not
+// depend on each other. Other bf16: cuBLASLt with bias and ReLU in its epilogue, other activations in a pass
+// of our own.
 #include <memory>
 
 #include "kernel/cuda/activation.h"
 #include "kernel/cuda/gemm.h"
+#include "kernel/cuda/row_gemm.h"
 #include "kernel/kernel.h"
 
 namespace floe {
@@ -38,8 +41,26 @@ BoundKernel bind(const KernelCall& call) {
   }
   CudaActivation activation = CudaActivation::none;
   find_activation(call.attrs.text("activation", ""), &activation);
-  // Without a product there is no epilogue either.
   const bool has_bias = call.inputs.size() > 2;
+  const RowGemm rows{.m = shape.m,
+                     .n = shape.n,
+                     .k = shape.k,
+                     .batch = shape.batch,
+                     .transpose_a = shape.transpose_a,
+                     .transpose_b = shape.transpose_b,
+                     .in = shape.in,
+                     .out = shape.out,
+                     .one_b = b.rank == 2,
+                     .activation = activation};
+  if (rows.supported() && (shape.in == DType::f32 || (call.frozen_inputs & 2) != 0)) {
+    BoundKernel bound;
+    bound.run = [rows, has_bias](const KernelRun& run) {
+      rows.run(run.inputs[0].data, run.inputs[1].data, run.outputs[0].data,
+               has_bias ? run.inputs[2].data : nullptr, run.stream);
+    };
+    return bound;
+  }
+  // Without a product there is no epilogue either.
   const bool epilogue =
       shape.k > 0 && (activation == CudaActivation::none || activation == CudaActivation::relu);
   shape.bias = has_bias && epilogue;

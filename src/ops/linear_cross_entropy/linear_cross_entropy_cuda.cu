@@ -179,7 +179,8 @@ __global__ void __launch_bounds__(1024)
   *out_tokens = static_cast<float>(counts[0]);
 }
 
-// The chunk's rows of x, those of ignored positions as zeros: what lies in padding, NaN too, must add nothing.
+// The chunk's rows of x, those of ignored positions as zeros: what lies in padding, NaN too, must add
+// nothing.
 template <class T>
 __global__ void keep_rows(const T* x, const int32_t* targets, int64_t n, int64_t d, int64_t ignore, T* to) {
   const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
@@ -227,7 +228,8 @@ struct Plan {
   Products whole, rest;
   bool wide_dweight;  // summed in f32 in the workspace, then rounded
   // Offsets in the workspace.
-  size_t gemm_at = 0, x_at = 0, logits_at = 0, loss_at = 0, nll_at = 0, dweight_at = 0, dbias_at = 0, bytes = 0;
+  size_t gemm_at = 0, x_at = 0, logits_at = 0, loss_at = 0, nll_at = 0, dweight_at = 0, dbias_at = 0,
+         bytes = 0;
 };
 
 size_t taken(size_t* used, size_t bytes) {

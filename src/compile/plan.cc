@@ -27,8 +27,14 @@ struct Placed {
 
 class Planner {
  public:
-  Planner(const Graph& graph, const KernelTable& kernels, DeviceKind device, Program* program)
-      : graph_(graph), kernels_(kernels), device_(device), program_(program), users_(users_of(graph)) {
+  Planner(const Graph& graph, const KernelTable& kernels, DeviceKind device, Program* program,
+          PlanOptions options)
+      : graph_(graph),
+        kernels_(kernels),
+        device_(device),
+        program_(program),
+        options_(options),
+        users_(users_of(graph)) {
     entry_.name = graph.name();
     entry_.symbols = graph.symbols();
     const auto n = static_cast<size_t>(graph.value_count());
@@ -200,6 +206,7 @@ class Planner {
   }
 
   std::vector<std::pair<int, int>> in_place_pairs(int i) const {
+    if (!options_.in_place) return {};
     const Node& node = graph_.node(i);
     if (node.op->name == "group") return group_in_place(graph_, node);
     std::vector<std::pair<int, int>> pairs = node.op->in_place;
@@ -341,6 +348,7 @@ class Planner {
   const KernelTable& kernels_;
   DeviceKind device_;
   Program* program_;
+  PlanOptions options_;
   ProgramEntry entry_;
   std::vector<std::vector<int>> users_;
   std::vector<const Kernel*> chosen_;  // by node
@@ -371,8 +379,9 @@ const Kernel* find_kernel(const Graph& graph, const Node& node, const KernelTabl
   return kernels.find(device, signature);
 }
 
-ProgramEntry plan(const Graph& graph, const KernelTable& kernels, DeviceKind device, Program* program) {
-  return Planner(graph, kernels, device, program).run();
+ProgramEntry plan(const Graph& graph, const KernelTable& kernels, DeviceKind device, Program* program,
+                  PlanOptions options) {
+  return Planner(graph, kernels, device, program, options).run();
 }
 
 Graph expand_missing(const Graph& original, const KernelTable& kernels, DeviceKind device,

@@ -100,11 +100,12 @@ std::string why_no_numpy() {
   return "python3 cannot import numpy here";
 }
 
-std::string build_cpp(const std::string& source_file, const std::string& library_file) {
+std::string build_cpp(const std::string& source_file, const std::string& library_file,
+                      const std::string& optimisation) {
   const std::string log = library_file + ".log";
   const std::string command =
-      fmt::format("{} -std=c++20 -O1 -ffp-contract=off -fPIC -shared -o {} {} -lm 2>{}", compiler(),
-                  library_file, source_file, log);
+      fmt::format("{} -std=c++20 {} -ffp-contract=off -fPIC -shared -o {} {} -lm 2>{}", compiler(),
+                  optimisation, library_file, source_file, log);
   return std::system(command.c_str()) == 0 ? "" : read_file(log);
 }
 
@@ -114,7 +115,7 @@ ProgramResult run_printed_cpp(const Graph& graph, const PrintedCase& given, int*
   const std::string source = cpp_graph(graph, binding), file = folder.file("graph.cc");
   EXPECT_EQ(source.find("#include"), std::string::npos);
   write_file(file, source);
-  const std::string log = build_cpp(file, folder.file("graph.so"));
+  const std::string log = build_cpp(file, folder.file("graph.so"), "-O1");
   EXPECT_EQ(log, "") << source;
   void* library = ::dlopen(folder.file("graph.so").c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) fail_io("{}", ::dlerror());

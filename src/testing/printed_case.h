@@ -11,8 +11,9 @@ namespace floe {
 std::string why_no_cpp();
 std::string why_no_numpy();
 
-// Sources into a shared library: "" or what the compiler said.
-std::string build_cpp(const std::string& source_file, const std::string& library_file);
+// A source into a shared library: "" or what the compiler said.
+std::string build_cpp(const std::string& source_file, const std::string& library_file,
+                      const std::string& optimisation = "-O2");
 
 struct PrintedCase {
   TensorMap inputs, states;

@@ -93,7 +93,8 @@ class Planner {
       }
       const Kernel* kernel = chosen_[static_cast<size_t>(user)];
       for (size_t k = 0; k < node.inputs.size(); ++k) {
-        if (node.inputs[k] == value && (kernel->strided_inputs >> k & 1u) == 0) return false;
+        const bool strided = k < 32 && (kernel->strided_inputs >> k & 1u) != 0;
+        if (node.inputs[k] == value && !strided) return false;
       }
     }
     return true;

@@ -27,7 +27,7 @@ struct Call {
   }
   std::string integers(std::string_view attribute) const {
     const std::vector<int64_t>& values = node.attrs.integers(attribute);
-    return values.empty() ? "()" : fmt::format("({},)", fmt::join(values, ", "));
+    return fmt::format("({}{})", fmt::join(values, ", "), values.size() == 1 ? "," : "");
   }
   const char* flag(std::string_view attribute) const { return node.attrs.flag(attribute) ? "True" : "False"; }
 };

@@ -78,7 +78,7 @@ class Twin(nn.Module):
 
     def loss(self, source, lengths, target_in, target_out, smoothing=0.1, pad=0):
         """Sum over real targets, and how many there are."""
-        mask = (torch.arange(source.shape[1])[None] < lengths[:, None])[:, None, None, :]
+        mask = (torch.arange(source.shape[1], device=source.device)[None] < lengths[:, None])[:, None, None, :]
         memory = self.embed(source)
         for layer in self.encoder:
             memory = layer(memory, mask)

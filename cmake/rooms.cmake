@@ -3,6 +3,9 @@
 #   room(NAME [LIBS lib...])  src/NAME/**.cc -> library floe_NAME; **_test.cc -> NAME_test
 #   op(NAME)                  src/ops/NAME: *.cc -> floe_ops, *_cpu.cc -> floe_ops_kernels, *_test.cc -> ops_test
 #
+# With FLOE_CUDA every test is there twice: as it is, and as gpu.NAME with label gpu, where kernels and sessions run on
+# the GPU (FLOE_TEST_DEVICE=cuda; skipped with a reason where there is none).
+#
 # What a room links to is what src/ROOMS lets it include. With FLOE_CUDA, *.cu files join the rooms, *_cuda.cu the
 # kernels; without it, folders named cuda and src/comm/nccl* stay out of the build.
 
@@ -30,7 +33,7 @@ function(room_sources OUT GLOB FOLDER)
   endif()
   file(${GLOB} files CONFIGURE_DEPENDS ${patterns})
   if(NOT FLOE_CUDA)
-    list(FILTER files EXCLUDE REGEX "/src/[a-z]+/cuda/|/src/comm/nccl")
+    list(FILTER files EXCLUDE REGEX "/src/[a-z]+/cuda/|/src/comm/nccl|/src/ops/.*_cuda(_test)?\\.cc$")
   endif()
   set(${OUT} ${files} PARENT_SCOPE)
 endfunction()
@@ -64,6 +67,10 @@ function(room_test NAME)
   endforeach()
   gtest_discover_tests(${NAME}_test TEST_PREFIX ${NAME}. DISCOVERY_MODE PRE_TEST
     PROPERTIES LABELS ${NAME} TIMEOUT 300)
+  if(FLOE_CUDA AND NAME MATCHES "^(ops|compile|translate|train)$")
+    gtest_discover_tests(${NAME}_test TEST_PREFIX gpu.${NAME}. TEST_LIST ${NAME}_gpu_tests DISCOVERY_MODE PRE_TEST
+      PROPERTIES LABELS gpu TIMEOUT 300 ENVIRONMENT FLOE_TEST_DEVICE=cuda)
+  endif()
 endfunction()
 
 function(room NAME)
@@ -103,7 +110,7 @@ function(ops_finish)
     foreach(file IN LISTS files)
       if(file MATCHES "_test\\.(cc|cu)$")
         list(APPEND tests ${file})
-      elseif(file MATCHES "(_cpu\\.cc|\\.cu)$")
+      elseif(file MATCHES "(_cpu\\.cc|_cuda\\.cc|\\.cu)$")
         list(APPEND kernels ${file})
       else()
         list(APPEND definitions ${file})
@@ -115,7 +122,7 @@ function(ops_finish)
       string(APPEND kernel_decls "void add_${name}_cpu(KernelTable&);\n")
       string(APPEND kernel_calls "  add_${name}_cpu(table);\n")
     endif()
-    if(FLOE_CUDA AND EXISTS ${dir}/${name}_cuda.cu)
+    if(FLOE_CUDA AND (EXISTS ${dir}/${name}_cuda.cu OR EXISTS ${dir}/${name}_cuda.cc))
       string(APPEND cuda_decls "void add_${name}_cuda(KernelTable&);\n")
       string(APPEND cuda_calls "  add_${name}_cuda(table);\n")
     endif()
@@ -137,6 +144,9 @@ ${kernel_decls}void add_all_cpu_kernels(KernelTable& table) {
 ${kernel_calls}}
 ${cuda_decls}void add_all_cuda_kernels([[maybe_unused]] KernelTable& table) {
 ${cuda_calls}}
+void add_all_kernels(DeviceKind device, KernelTable& table) {
+  device == DeviceKind::cpu ? add_all_cpu_kernels(table) : add_all_cuda_kernels(table);
+}
 }  // namespace floe
 ")
   file(GLOB shared CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/ops/*.cc)

@@ -29,6 +29,8 @@ constexpr Which kDecode = {"decode", "forced lengths, without KV cache and besid
 std::string command_text(const Which& which, const BenchFlags& flags) {
   std::string text = fmt::format("floe bench {} --case {} --threads {} --rounds {}", which.name, flags.which,
                                  flags.threads, flags.rounds);
+  if (flags.device != "cpu")
+    text += fmt::format(" --device {} --precision {}", flags.device, flags.precision);
   if (!flags.peer.empty()) text += " --peer PYTHON";
   if (flags.quick) text += " --quick";
   return text;
@@ -48,6 +50,8 @@ void add(CLI::App& app, const Which& which, const std::shared_ptr<Given>& given,
   sub->add_option("--scripts", flags.scripts, "folder of the peers' scripts; bench unless given");
   sub->add_option("--output", flags.output,
                   fmt::format("the results; bench/results/{}-cpu.json unless given", which.name));
+  sub->add_option("--device", flags.device, "cpu (unless given) or cuda");
+  sub->add_option("--precision", flags.precision, "f32 (unless given) or, on cuda, bf16");
   sub->add_option("--threads", flags.threads, "processor threads of each side; 2 unless given");
   sub->add_option("--rounds", flags.rounds, "turns of each side; their median counts");
   sub->add_flag("--quick", flags.quick, "tiny models: shows that it works, not how fast");

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "bench_decode.h"
 #include "bench_process.h"
-#include "device/cpu/thread_pool.h"
+#include "device/cpu/cpu_device.h"
 #include "kernel/kernel.h"
 #include "runtime/state.h"
 #include "translate/engine.h"
@@ -129,8 +129,8 @@ int bench_decode_one(const std::string& text) {
   add_all_cpu_kernels(kernels);
   State state;
   for (auto& [name, tensor] : model.weights) state.set(name, std::move(tensor));
-  ThreadPool pool(q.at("threads"));
-  DecodeEngine engine(model.config, state, kernels, pool, engine_options(q));
+  CpuDevice device(q.at("threads").get<int>());
+  DecodeEngine engine(model.config, state, kernels, device, engine_options(q));
   const std::vector<SequenceRow> rows = random_rows(q, model.config.source_vocabulary);
   const SearchOptions search = forced_length(q);
   const auto run = [&] {

@@ -11,7 +11,8 @@ struct BenchFlags {
   std::string output;
   std::string command;  // as it was given, for the record
   int threads = 2;
-  int rounds = 3;      // Floe and the peer take turns so often
+  int rounds = 3;  // Floe and the peer take turns so often
+  std::string device = "cpu", precision = "f32";
   bool quick = false;  // tiny models: shows that it works, not how fast
 };
 

@@ -9,6 +9,7 @@
 #include "bench_process.h"
 #include "bench_report.h"
 #include "command.h"
+#include "device/device.h"
 #include "kernel/kernel.h"
 #include "train/engine.h"
 
@@ -32,13 +33,21 @@ constexpr TrainCase kCases[] = {
     {"small", 256, 1024, 3, 4, 8000, 128, 24, 24, 0.1, 2, 5},
     {"base", 512, 2048, 6, 8, 32000, 16, 32, 32, 0.1, 1, 3},
 };
+constexpr TrainCase kGpuCases[] = {
+    {"small", 256, 1024, 3, 4, 8000, 128, 24, 24, 0.1, 10, 60},
+    {"base", 512, 2048, 6, 8, 32000, 128, 32, 32, 0.1, 10, 40},
+    {"base-large", 512, 2048, 6, 8, 32000, 256, 64, 64, 0.1, 10, 20},
+    {"big", 1024, 4096, 6, 16, 32000, 256, 64, 64, 0.1, 10, 20},
+};
 constexpr TrainCase kQuick = {"quick", 32, 64, 1, 2, 100, 4, 6, 6, 0.1, 1, 2};
 
 std::vector<TrainCase> chosen_cases(const BenchFlags& flags) {
   if (flags.quick) return {kQuick};
   std::vector<TrainCase> cases;
   std::string names = "all";
-  for (const TrainCase& c : kCases) {
+  const bool gpu = flags.device != "cpu";
+  for (const TrainCase& c :
+       gpu ? std::span<const TrainCase>(kGpuCases) : std::span<const TrainCase>(kCases)) {
     names += fmt::format(", {}", c.name);
     if (flags.which == "all" || flags.which == c.name) cases.push_back(c);
   }
@@ -46,10 +55,15 @@ std::vector<TrainCase> chosen_cases(const BenchFlags& flags) {
   return cases;
 }
 
-Json question(const TrainCase& c, int threads) {
-  return {{"d_model", c.d_model},       {"d_ff", c.d_ff},     {"layers", c.layers}, {"heads", c.heads},
-          {"vocabulary", c.vocabulary}, {"batch", c.batch},   {"source", c.source}, {"target", c.target},
-          {"dropout", c.dropout},       {"threads", threads}, {"warmup", c.warmup}, {"steps", c.steps}};
+Json question(const TrainCase& c, const BenchFlags& flags) {
+  const int threads = flags.threads;
+  return {{"device", flags.device},     {"precision", flags.precision},
+          {"d_model", c.d_model},       {"d_ff", c.d_ff},
+          {"layers", c.layers},         {"heads", c.heads},
+          {"vocabulary", c.vocabulary}, {"batch", c.batch},
+          {"source", c.source},         {"target", c.target},
+          {"dropout", c.dropout},       {"threads", threads},
+          {"warmup", c.warmup},         {"steps", c.steps}};
 }
 
 std::string description(const TrainCase& c) {
@@ -106,29 +120,51 @@ int bench_train_one(const std::string& text) {
   const ModelConfig config = config_of(q);
   TrainingEngineOptions options;
   options.optimizer.clip_norm = 1;
+  parse(q.at("precision").get<std::string>(), &options.precision);
+  DeviceKind kind{};
+  parse(q.at("device").get<std::string>(), &kind);
   KernelTable kernels;
-  add_all_cpu_kernels(kernels);
-  ThreadPool pool(q.at("threads"));
-  State state;
-  TrainingEngine engine(config, options, initial_weights(config, 1), kernels, pool, state);
+  add_all_kernels(kind, kernels);
+  const std::unique_ptr<Device> device = open_device(kind, q.at("threads"));
+  State state(device.get());
+  TrainingEngine engine(config, options, initial_weights(config, 1), kernels, *device, state);
   const BatchTensors batch = random_batch(q);
   std::vector<double> wall, cpu;
   int64_t update = 0;
-  const auto step = [&] {
+  const auto launch = [&] {
     ++update;
-    const StepOutcome outcome = engine.update({&batch, 1}, 1e-4F, update, static_cast<uint32_t>(update));
-    if (outcome.skipped) fail_user("bench train: update {} was not finite", update);
+    return engine.launch(batch, 1e-4F, update, static_cast<uint32_t>(update));
   };
+  const auto check = [&](const StepOutcome& outcome) {
+    if (outcome.skipped) fail_user("bench train: an update up to {} was not finite", update);
+  };
+  const auto step = [&] { check(engine.outcome(launch())); };
   const int warmup = q.at("warmup"), steps = q.at("steps");
   for (int i = 0; i < warmup; ++i) step();
-  for (int i = 0; i < steps; ++i) {
+  if (device->on_host()) {
+    for (int i = 0; i < steps; ++i) {
+      const double cpu_start = cpu_seconds();
+      const auto start = std::chrono::steady_clock::now();
+      step();
+      wall.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      cpu.push_back(cpu_seconds() - cpu_start);
+    }
+  } else {
+    // As a training loop runs: the next update is queued before the last one's outcome is read.
     const double cpu_start = cpu_seconds();
     const auto start = std::chrono::steady_clock::now();
-    step();
-    wall.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    cpu.push_back(cpu_seconds() - cpu_start);
+    uint64_t before = launch();
+    for (int i = 1; i < steps; ++i) {
+      const uint64_t now = launch();
+      check(engine.outcome(before));
+      before = now;
+    }
+    check(engine.outcome(before));
+    wall.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / steps);
+    cpu.push_back((cpu_seconds() - cpu_start) / steps);
   }
-  const int64_t peak = peak_resident_bytes();
+  const int64_t peak =
+      device->on_host() ? peak_resident_bytes() : static_cast<int64_t>(device->reported_in_use());
   engine.session().set_profile(true);
   constexpr int kProfiled = 2;
   for (int i = 0; i < kProfiled; ++i) step();
@@ -146,7 +182,8 @@ int bench_train_one(const std::string& text) {
                            {"cpu_seconds", median(cpu)},
                            {"tokens_per_second", tokens / seconds},
                            {"peak_bytes", peak},
-                           {"empty_bytes", empty},
+                           {"empty_bytes", device->on_host() ? empty : 0},
+                           {"device", device->name()},
                            {"version", FLOE_VERSION},
                            {"profile", profile}})
                          .dump());
@@ -157,32 +194,47 @@ int bench_train(const BenchFlags& flags) {
   BenchReport report(flags.command, flags.threads);
   const std::string program = own_program();
   for (const TrainCase& c : chosen_cases(flags)) {
-    const std::string asked = question(c, flags.threads).dump();
-    Side floe, peer;
+    Json asked = question(c, flags);
+    // By what PyTorch is told: its name in the report.
+    std::map<std::string, std::string> modes = {{"eager", "PyTorch, eager"}};
+    if (flags.device != "cpu" && !flags.quick) {
+      modes["default"] = "PyTorch, Inductor";
+      modes["reduce-overhead"] = "PyTorch, Inductor with CUDA graphs";
+    }
+    Side floe;
+    std::map<std::string, Side> peers;
     Json last;
     for (int round = 0; round < (flags.quick ? 1 : flags.rounds); ++round) {
-      last = run_for_json({program, "bench", "train", "--one", asked});
+      last = run_for_json({program, "bench", "train", "--one", asked.dump()});
       floe.add(last);
+      report["device"] = fmt::format("{}, {} threads", last.at("device").get<std::string>(), flags.threads);
       if (flags.peer.empty()) continue;
-      const Json answer = run_for_json({flags.peer, flags.scripts + "/train_peer.py", asked});
-      peer.add(answer);
-      report.version("pytorch", answer.at("version"));
+      for (const auto& [mode, name] : modes) {
+        asked["mode"] = mode;
+        const Json answer = run_for_json({flags.peer, flags.scripts + "/train_peer.py", asked.dump()});
+        peers[mode].add(answer);
+        report.version("pytorch", answer.at("version"));
+      }
     }
-    BenchRow row{description(c), "tokens/s", median(floe.speeds), {}, "PyTorch, eager"};
-    if (!flags.peer.empty()) row.peer = median(peer.speeds);
-    report.row(row);
-    fmt::print("{}: {:.0f} tokens/s{}\n", row.name, row.floe,
-               row.peer ? fmt::format(", PyTorch {:.0f}", *row.peer) : "");
-    row.metric = "peak memory, MiB";
-    row.more_is_better = false;
-    row.floe = median(floe.memory);
-    if (row.peer) row.peer = median(peer.memory);
-    report.row(row);
+    for (const auto& [mode, name] : modes) {
+      BenchRow row{description(c), "tokens/s", median(floe.speeds), {}, name};
+      if (!flags.peer.empty()) row.peer = median(peers[mode].speeds);
+      report.row(row);
+      fmt::print("{}: {:.0f} tokens/s{}\n", row.name, row.floe,
+                 row.peer ? fmt::format(", {} {:.0f}", name, *row.peer) : "");
+      row.metric = "peak memory, MiB";
+      row.more_is_better = false;
+      row.floe = median(floe.memory);
+      if (row.peer) row.peer = median(peers[mode].memory);
+      report.row(row);
+    }
     std::map<std::string, double> by_op;
     for (const Json& line : last.at("profile")) by_op[line.at("op")] += line.at("milliseconds").get<double>();
-    report["profiles"][row.name] = by_op;
+    report["profiles"][description(c)] = by_op;
   }
-  report.write(flags.output.empty() ? "bench/results/train-cpu.json" : flags.output);
+  report.write(flags.output.empty()
+                   ? fmt::format("bench/results/train-{}.json", flags.device == "cpu" ? "cpu" : "h100")
+                   : flags.output);
   return 0;
 }
 

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "command.h"
-#include "device/cpu/thread_pool.h"
+#include "device/device.h"
 #include "eval/evaluate.h"
 #include "text/lines.h"
 #include "threads.h"
@@ -27,8 +27,8 @@ std::vector<std::string> translations(const Flags& flags) {
   ModelFile model = load_model(flags.translation.model);
   const TranslatorOptions options = flags.translation.options(model.generation);
   LineReader reader(flags.source, flags.translation.strict ? InvalidUtf8::refuse : InvalidUtf8::replace);
-  ThreadPool pool(thread_count(flags.translation.threads));
-  ModelSession session(std::move(model), pool, flags.translation.session(options));
+  const std::unique_ptr<Device> device = flags.translation.open();
+  ModelSession session(std::move(model), *device, flags.translation.session(options));
   Translator translator =
       session.translator(options, [&](const std::string& text) { warn(flags.source + ": " + text); });
   std::vector<std::string> out;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "base/error.h"
 #include "command.h"
 
 namespace floe {
@@ -22,6 +23,16 @@ int thread_count(int asked) {
   cpu_set_t allowed;
   if (::sched_getaffinity(0, sizeof allowed, &allowed) == 0) return CPU_COUNT(&allowed);
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+std::unique_ptr<Device> device_of(const std::string& name, int threads) {
+  DeviceKind kind = DeviceKind::cpu;
+  try {
+    parse(name, &kind);
+  } catch (const Error& error) {
+    throw UsageError(fmt::format("--device: {}", error.what()));
+  }
+  return open_device(kind, thread_count(threads));
 }
 
 }  // namespace floe

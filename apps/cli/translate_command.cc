@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "command.h"
-#include "device/cpu/thread_pool.h"
+#include "device/device.h"
 #include "output.h"
 #include "text/lines.h"
 #include "threads.h"
@@ -75,8 +75,8 @@ int run(const Flags& flags) {
   options.attention = {
       .wanted = !flags.alignments.empty(), .layer = flags.alignment_layer, .heads = flags.alignment_heads};
   const StreamInput input = inputs(flags);
-  ThreadPool pool(thread_count(flags.translation.threads));
-  ModelSession session(std::move(model), pool, flags.translation.session(options));
+  const std::unique_ptr<Device> device = flags.translation.open();
+  ModelSession session(std::move(model), *device, flags.translation.session(options));
   const std::string name = flags.input == "-" ? "standard input" : flags.input;
   Translator translator =
       session.translator(options, [&](const std::string& text) { warn(name + ": " + text); });

@@ -24,11 +24,13 @@ struct TranslationFlags {
   bool replace_unknown = false, split_sentences = false, strict = false, no_kv_cache = false;
   std::string language = "en";
   std::optional<int64_t> batch_tokens;
+  std::string device = "cpu";
   int threads = 0;
 
   void add_to(CLI::App& app);
   TranslatorOptions options(const GenerationDefaults& defaults) const;
   ModelSessionOptions session(const TranslatorOptions& options) const;
+  std::unique_ptr<Device> open() const;
 };
 
 }  // namespace floe

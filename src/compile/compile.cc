@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "compile/plan.h"
+#include "compile/print_cuda.h"
 #include "passes/fuse.h"
 #include "passes/pass.h"
 #include "passes/simplify.h"
@@ -46,6 +47,7 @@ std::shared_ptr<const Program> compile(const std::vector<Graph>& graphs, const K
     program->entries.push_back(plan(final_graph, kernels, options.device, program.get()));
     program->entries.back().fallbacks = std::move(fallbacks);
   }
+  if (options.device == DeviceKind::cuda) print_cuda_groups(program.get());
   return program;
 }
 

@@ -18,7 +18,7 @@ namespace {
 
 Graph graph_of(const std::string& body) { return parse(all_ops(), "graph \"g\" {\n" + body + "}\n"); }
 
-ProgramEntry entry_of(const Graph& graph) { return compile({graph}, cpu_kernels())->entry("g"); }
+ProgramEntry entry_of(const Graph& graph) { return test_compile({graph})->entry("g"); }
 
 int arena_storages(const ProgramEntry& entry) {
   int n = 0;
@@ -145,10 +145,10 @@ TEST(Session, BindsOneEntryAtManySizesAndForgetsTheOldest) {
       "  %1 = exp(%0) : f32[N]\n"
       "  %2 = add(%1, %0) : f32[N]\n"
       "  return \"y\" = %2\n");
-  const std::shared_ptr<const Program> program = compile({graph}, cpu_kernels());
-  ThreadPool pool(2);
-  State state;
-  Session session(program, cpu_kernels(), pool, state, 4);
+  const std::shared_ptr<const Program> program = test_compile({graph});
+  const std::unique_ptr<Device> device = open_test_device();
+  State state(device.get());
+  Session session(program, test_kernels(), *device, state, 4);
   for (int round = 0; round < 3; ++round) {
     for (int64_t n = 0; n < 40; ++n) {
       const Tensor x = random_tensor(DType::f32, {n}, static_cast<uint64_t>(n));
@@ -180,10 +180,10 @@ TEST(Session, RefusesFeedsThatDoNotFit) {
       "  %2 = reduce_sum(%1) {axes = [1], keep = false} : f32[N]\n"
       "  %3 = add(%0, %2) : f32[N]\n"
       "  return \"z\" = %3\n");
-  const std::shared_ptr<const Program> program = compile({graph}, cpu_kernels());
-  ThreadPool pool(1);
-  State state;
-  Session session(program, cpu_kernels(), pool, state);
+  const std::shared_ptr<const Program> program = test_compile({graph});
+  const std::unique_ptr<Device> device = open_test_device();
+  State state(device.get());
+  Session session(program, test_kernels(), *device, state);
   const Tensor x3(DType::f32, {3}), x4(DType::f32, {4}), x9(DType::f32, {9}), wrong(DType::i32, {3});
   const Tensor y3(DType::f32, {3, 2}), y9(DType::f32, {9, 2}), odd(DType::f32, {3, 3});
   const auto run = [&](const Tensor& x, const Tensor& y) {

@@ -13,6 +13,7 @@
 #include "ops/elementwise/elementwise.h"
 #include "passes/optimizer.h"
 #include "testing/printed_case.h"
+#include "testing/test_device.h"
 
 namespace floe {
 namespace {
@@ -139,6 +140,7 @@ void expect_masks_of_both_kinds(const ProgramResult& got) {
 class PrintedStep : public testing::TestWithParam<ModelConfig (*)()> {};
 
 TEST_P(PrintedStep, AsCppGivesTheEvaluatorsValuesAtThreeLengths) {
+  FLOE_NEEDS_CPU();
   if (const std::string why = why_no_cpp(); !why.empty()) GTEST_SKIP() << why;
   const ModelConfig config = GetParam()();
   const Graph graph = step_with_masks(config);
@@ -151,6 +153,7 @@ TEST_P(PrintedStep, AsCppGivesTheEvaluatorsValuesAtThreeLengths) {
 }
 
 TEST_P(PrintedStep, AsNumPyGivesTheEvaluatorsValuesAtThreeLengths) {
+  FLOE_NEEDS_CPU();
   if (const std::string why = why_no_numpy(); !why.empty()) GTEST_SKIP() << why;
   const ModelConfig config = GetParam()();
   const Graph graph = step_with_masks(config);

@@ -27,6 +27,7 @@
 #include "ops/top_k/top_k.h"
 #include "ops/transpose/transpose.h"
 #include "testing/printed_case.h"
+#include "testing/test_device.h"
 
 namespace floe {
 namespace {
@@ -94,17 +95,20 @@ void movement(int64_t n) {
 }
 
 TEST(PrintedPrimitives, MoveElementsExactly) {
+  FLOE_NEEDS_CPU();
   FLOE_SKIP_WITHOUT_BOTH();
   movement(2);
 }
 
 TEST(PrintedPrimitives, TakeSizesOfOneAndNone) {
+  FLOE_NEEDS_CPU();
   FLOE_SKIP_WITHOUT_BOTH();
   movement(1);
   movement(0);
 }
 
 TEST(PrintedPrimitives, MultiplyInEveryForm) {
+  FLOE_NEEDS_CPU();
   FLOE_SKIP_WITHOUT_BOTH();
   Case c;
   const Dim B = c.size("B");
@@ -122,6 +126,7 @@ TEST(PrintedPrimitives, MultiplyInEveryForm) {
 }
 
 TEST(PrintedPrimitives, SumAndLookUp) {
+  FLOE_NEEDS_CPU();
   FLOE_SKIP_WITHOUT_BOTH();
   Case c;
   const Dim B = c.size("B"), T = c.size("T");
@@ -143,6 +148,7 @@ TEST(PrintedPrimitives, SumAndLookUp) {
 }
 
 TEST(PrintedPrimitives, RankWithTiesAndNaN) {
+  FLOE_NEEDS_CPU();
   FLOE_SKIP_WITHOUT_BOTH();
   const double inf = std::numeric_limits<double>::infinity();
   Case c;
@@ -160,6 +166,7 @@ TEST(PrintedPrimitives, RankWithTiesAndNaN) {
 }
 
 TEST(PrintedPrimitives, UpdateStates) {
+  FLOE_NEEDS_CPU();
   FLOE_SKIP_WITHOUT_BOTH();
   Case c;
   const Type type{DType::f32, {4}};
@@ -182,6 +189,7 @@ TEST(PrintedPrimitives, UpdateStates) {
 }
 
 TEST(PrintedPrimitives, SayThatAnIdIsOutsideItsTable) {
+  FLOE_NEEDS_CPU();
   FLOE_SKIP_WITHOUT_BOTH();
   for (const int id : {-1, 4}) {
     Case c;
@@ -216,6 +224,7 @@ void small_layer(Case* c) {
 }
 
 TEST(PrintedNumPyGraph, ReadsLikePython) {
+  FLOE_NEEDS_CPU();
   Case c;
   small_layer(&c);
   EXPECT_EQ(numpy_body(c.graph), R"(@np.errstate(all="ignore")
@@ -241,6 +250,7 @@ def small(inputs, states):
 }
 
 TEST(PrintedCppGraph, ReadsLikeCode) {
+  FLOE_NEEDS_CPU();
   Case c;
   small_layer(&c);
   const std::string source = cpp_graph(c.graph, {{"B", 4}});
@@ -278,6 +288,7 @@ extern "C" int small(const void* const* inputs, void* const* states, void* const
 }
 
 TEST(PrintedNumPyGraph, RefusesArraysOfAnotherShape) {
+  FLOE_NEEDS_CPU();
   if (const std::string why = why_no_numpy(); !why.empty()) GTEST_SKIP() << why;
   Case c;
   const Dim N = c.size("N");
@@ -293,6 +304,7 @@ std::string numpy_refusal(const Graph& graph) {
 }
 
 TEST(PrintedGraphs, RefuseAnOpWithoutAPrintedForm) {
+  FLOE_NEEDS_CPU();
   ModelConfig config;
   config.encoder_layers = config.decoder_layers = 1;
   config.source_vocabulary = config.target_vocabulary = 9;
@@ -303,6 +315,7 @@ TEST(PrintedGraphs, RefuseAnOpWithoutAPrintedForm) {
 }
 
 TEST(PrintedGraphs, RefuseTypesThatTheyCannotPrint) {
+  FLOE_NEEDS_CPU();
   Graph graph(all_ops(), "g");
   Builder b(graph);
   const Value x = b.input("x", {DType::bf16, {2}});
@@ -312,6 +325,7 @@ TEST(PrintedGraphs, RefuseTypesThatTheyCannotPrint) {
 }
 
 TEST(PrintedGraphs, RefuseSizesThatNothingGives) {
+  FLOE_NEEDS_CPU();
   Case c;
   const Dim K = c.size("K");
   c.b.output("y", iota(c.b, {K}, 0));
@@ -321,6 +335,7 @@ TEST(PrintedGraphs, RefuseSizesThatNothingGives) {
 }
 
 TEST(PrintedGraphs, RefuseSizesWhoseNamesPythonOrWeTake) {
+  FLOE_NEEDS_CPU();
   for (const char* name : {"if", "np", "v12"}) {
     Case c;
     const Dim size = c.size(name);

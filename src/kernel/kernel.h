@@ -36,14 +36,19 @@ struct KernelCall {
   // Bit i: input i is a weight that no entry of the program changes, so it may be packed once
   // (BoundKernel::pack).
   uint32_t frozen_inputs = 0;
+  Device* device = nullptr;                // that will run it; null: the CPU
+  const Device::Module* module = nullptr;  // built from Program::source, where there is any
 };
 
 struct KernelRun {
   std::span<const View> inputs;  // as bound, with data
   std::span<const View> outputs;
-  void* workspace;  // 64-byte aligned, contents undefined
-  ThreadPool* pool;
+  void* workspace;               // 64-byte aligned, contents undefined
+  ThreadPool* pool;              // null on a GPU
   const void* packed = nullptr;  // what BoundKernel::pack made
+  // A cudaStream_t. A GPU's kernel only queues its work there: it neither waits nor allocates, and the same
+  // calls queue the same work, so that a run can be recorded as a CUDA graph.
+  void* stream = nullptr;
 };
 
 struct BoundKernel {
@@ -83,7 +88,9 @@ class KernelTable {
   std::vector<Kernel> kernels_;
 };
 
-// Generated from the op() lines of src/ops/CMakeLists.txt.
+// Generated from the op() lines of src/ops/CMakeLists.txt. A build without CUDA adds none for it.
 void add_all_cpu_kernels(KernelTable& table);
+void add_all_cuda_kernels(KernelTable& table);
+void add_all_kernels(DeviceKind device, KernelTable& table);
 
 }  // namespace floe

@@ -61,6 +61,7 @@ struct Program {
   DeviceKind device = DeviceKind::cpu;
   std::vector<ProgramEntry> entries;
   std::vector<TensorPtr> constants;
+  std::string source;  // of the kernels that the device compiles: the fused groups of a GPU's program
 
   const ProgramEntry& entry(std::string_view name) const;  // throws bug
 };

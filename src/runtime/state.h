@@ -1,31 +1,54 @@
-// What outlives a run: parameters, optimizer moments, caches. Sessions of one process share it by reference.
+// What outlives a run: parameters, optimizer moments, caches. It lies on the device of the sessions that
+// share it by reference.
 #pragma once
 #include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "device/device.h"
 #include "tensor/tensor.h"
 
 namespace floe {
 
 class State {
  public:
+  State() = default;  // on the host
+  // The device must outlive the state; null: the host.
+  explicit State(Device* device) : device_(device != nullptr && device->on_host() ? nullptr : device) {}
+
   // Replaces a tensor of that name. Views of the old one become invalid; sessions notice through
   // generation().
-  Tensor& set(std::string_view name, Tensor value);
-  Tensor& get(std::string_view name);  // throws Error{user} naming it
+  void set(std::string_view name, Tensor value);
+  void set_zero(std::string_view name, DType dtype, const Shape& shape);
+  // What it holds now: the tensor itself on the host, else a copy made now, which the next call for this name
+  // overwrites. Throws Error{user} naming it when it is missing.
   const Tensor& get(std::string_view name) const;
-  bool has(std::string_view name) const { return tensors_.find(name) != tensors_.end(); }
+  View view(std::string_view name) const;  // where it lies, row-major
+  // Takes the contents of a tensor of equal type and shape of a state on the same device.
+  void assign(std::string_view name, const State& from, std::string_view from_name);
+
+  bool has(std::string_view name) const { return entries_.find(name) != entries_.end(); }
   void erase(std::string_view name);
   std::vector<std::string> names() const;
   size_t bytes() const;
   // Contents were changed from outside a session: weights packed from them are stale.
   void touch() { ++generation_; }
   uint64_t generation() const { return generation_; }
+  Device* device() const { return device_; }  // null: the host
 
  private:
-  std::map<std::string, Tensor, std::less<>> tensors_;
+  struct Entry {
+    Tensor host;  // on a device: the last copy made
+    DeviceBuffer memory;
+    DType dtype = DType::f32;
+    Shape shape;
+  };
+  Entry& find(std::string_view name) const;
+
+  Device* device_ = nullptr;
+  // get() fills Entry::host.
+  mutable std::map<std::string, Entry, std::less<>> entries_;
   uint64_t generation_ = 1;
 };
 

@@ -32,7 +32,7 @@ std::vector<Tensor> run_group_body(const Graph& body, const std::vector<Tensor*>
     out.push_back(view_of(results[k]));
     if (k < over.size() && over[k] >= 0) out[k].data = in[static_cast<size_t>(over[k])].data;
   }
-  const Kernel* kernel = cpu_kernels().find(DeviceKind::cpu, signature);
+  const Kernel* kernel = kernels_of(DeviceKind::cpu).find(DeviceKind::cpu, signature);
   EXPECT_NE(kernel, nullptr);
   const BoundKernel bound = kernel->bind({attrs, in, out, threads});
   Tensor workspace(DType::u8, {static_cast<int64_t>(bound.workspace)});

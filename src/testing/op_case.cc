@@ -6,36 +6,52 @@
 #include <cstring>
 #include <random>
 
-#include "device/cpu/thread_pool.h"
+#include "compile/print_cuda.h"
 #include "ir/builder.h"
 #include "ops/all.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/group/lower.h"
 #include "ops/reduce/reduce.h"
 #include "passes/autodiff.h"
+#include "testing/test_device.h"
 
 namespace floe {
 namespace {
 
-constexpr size_t kGuard = 64;
+constexpr size_t kGuard = 256;  // also keeps the alignment that allocate() gives
 constexpr unsigned char kGuardByte = 0xA5;
 
-// Memory with guard bytes on both sides.
-struct Guarded {
-  std::vector<unsigned char> bytes;
-  size_t size;
-  size_t start;
-  explicit Guarded(size_t n) : bytes(n + 4 * kGuard, kGuardByte), size(n), start(0) {
-    const auto address = reinterpret_cast<uintptr_t>(bytes.data());
-    start = kGuard + (kGuard - address % kGuard) % kGuard;
+// Device memory with guard bytes on both sides, filled with them inside too.
+class Guarded {
+ public:
+  Guarded(Device& device, size_t size)
+      : device_(device), size_(size), bytes_(size + 2 * kGuard, kGuardByte), memory_(device, bytes_.size()) {
+    device_.upload(memory_.data(), bytes_.data(), bytes_.size());
+    device_.wait();
   }
-  void* data() { return bytes.data() + start; }
+  void* data() const { return static_cast<char*>(memory_.data()) + kGuard; }
+  void fill(const void* from) {
+    if (size_ > 0) device_.upload(data(), from, size_);
+    device_.wait();
+  }
+  // What lies inside; call fetch() first.
+  const unsigned char* contents() const { return bytes_.data() + kGuard; }
+  void fetch() {
+    device_.download(bytes_.data(), memory_.data(), bytes_.size());
+    device_.wait();
+  }
   bool intact() const {
-    for (size_t i = 0; i < bytes.size(); ++i) {
-      if ((i < start || i >= start + size) && bytes[i] != kGuardByte) return false;
+    for (size_t i = 0; i < kGuard; ++i) {
+      if (bytes_[i] != kGuardByte || bytes_[kGuard + size_ + i] != kGuardByte) return false;
     }
     return true;
   }
+
+ private:
+  Device& device_;
+  size_t size_;
+  std::vector<unsigned char> bytes_;
+  DeviceBuffer memory_;
 };
 
 Type fixed_type(DType dtype, const Shape& shape) {
@@ -61,66 +77,94 @@ CaseGraph graph_of(const OpCase& c) {
   return built;
 }
 
-struct KernelResult {
-  std::vector<Tensor> outputs;
+// The kernel that runs a case's node, with what it needs.
+struct ChosenKernel {
+  const Kernel* kernel = nullptr;
+  Attrs attrs;
+  std::unique_ptr<Device::Module> module;
 };
 
-KernelResult run_once(const OpCase& c, const std::vector<Tensor>& inputs) {
-  const CaseGraph built = graph_of(c);
+// A pointwise node runs as a group of one.
+ChosenKernel choose(const OpCase& c, const CaseGraph& built, Device& device) {
   const Node& node = built.graph.producer(built.results[0]);
-  // A pointwise node runs as a group of one.
-  Attrs attrs = node.attrs;
-  if (node.op->pointwise) attrs.set("tape", TapePtr(std::make_shared<Tape>(lower_node(built.graph, node))));
-  KernelSignature signature{node.op->pointwise ? std::string_view("group") : c.op, {}, {}, {}, &attrs};
+  ChosenKernel chosen;
+  chosen.attrs = node.attrs;
+  if (node.op->pointwise) {
+    const auto tape = std::make_shared<Tape>(lower_node(built.graph, node));
+    chosen.attrs.set("tape", TapePtr(tape));
+    if (!device.on_host()) {
+      std::vector<View> inputs, outputs;
+      for (const CaseInput& input : c.inputs) inputs.emplace_back(nullptr, input.dtype, input.shape);
+      for (const Type& type : node.types) {
+        Shape shape;
+        for (const Dim& dim : type.dims) shape.push_back(dim.constant());
+        outputs.emplace_back(nullptr, type.dtype, shape);
+      }
+      chosen.module = device.build(cuda_source(*tape, inputs, outputs, &chosen.attrs));
+    }
+  }
+  KernelSignature signature{node.op->pointwise ? std::string_view("group") : c.op, {}, {}, {}, &chosen.attrs};
   for (const CaseInput& input : c.inputs) {
     signature.inputs.push_back(input.dtype);
     signature.ranks.push_back(static_cast<int>(input.shape.size()));
   }
   for (const Type& type : node.types) signature.outputs.push_back(type.dtype);
-  KernelResult result;
-  const Kernel* kernel = cpu_kernels().find(DeviceKind::cpu, signature);
-  if (kernel == nullptr) {
-    ADD_FAILURE() << "no CPU kernel for '" << c.op << "'";
-    return result;
+  chosen.kernel = kernels_of(device.kind()).find(device.kind(), signature);
+  chosen.attrs = chosen.attrs.bind({});
+  return chosen;
+}
+
+std::vector<Tensor> run_once(const OpCase& c, const std::vector<Tensor>& inputs) {
+  const CaseGraph built = graph_of(c);
+  const Node& node = built.graph.producer(built.results[0]);
+  const std::unique_ptr<Device> device = open_test_device(c.threads);
+  const ChosenKernel chosen = choose(c, built, *device);
+  std::vector<Tensor> outputs;
+  if (chosen.kernel == nullptr) {
+    ADD_FAILURE() << "no " << name_of(device->kind()) << " kernel for '" << c.op << "'";
+    return outputs;
   }
   std::vector<Guarded> in_memory, out_memory;
   std::vector<View> in_views, out_views;
   for (const Tensor& tensor : inputs) {
-    in_memory.emplace_back(tensor.bytes());
+    in_memory.emplace_back(*device, tensor.bytes());
     in_views.emplace_back(nullptr, tensor.dtype(), tensor.shape());
   }
   std::vector<Shape> shapes;
   for (const Type& type : node.types) {
     Shape shape;
     for (const Dim& dim : type.dims) shape.push_back(dim.constant());
-    out_memory.emplace_back(static_cast<size_t>(count(shape)) * size_of(type.dtype));
+    out_memory.emplace_back(*device, static_cast<size_t>(count(shape)) * size_of(type.dtype));
     out_views.emplace_back(nullptr, type.dtype, shape);
     shapes.push_back(shape);
   }
-  const Attrs bound_attrs = attrs.bind({});
-  BoundKernel bound = kernel->bind({bound_attrs, in_views, out_views, c.threads});
+  const BoundKernel bound = chosen.kernel->bind(
+      {chosen.attrs, in_views, out_views, c.threads, 0, device.get(), chosen.module.get()});
   for (size_t k = 0; k < inputs.size(); ++k) {
-    if (inputs[k].bytes() > 0) std::memcpy(in_memory[k].data(), inputs[k].data(), inputs[k].bytes());
+    in_memory[k].fill(inputs[k].data());
     in_views[k].data = in_memory[k].data();
   }
   for (size_t k = 0; k < out_views.size(); ++k) out_views[k].data = out_memory[k].data();
-  Guarded workspace(bound.workspace);
-  ThreadPool pool(c.threads);
-  bound.run({in_views, out_views, workspace.data(), &pool});
+  Guarded workspace(*device, bound.workspace);
+  bound.run({in_views, out_views, workspace.data(), device->pool(), nullptr, device->stream()});
+  device->wait();
   for (size_t k = 0; k < inputs.size(); ++k) {
+    in_memory[k].fetch();
     EXPECT_TRUE(in_memory[k].intact()) << c.op << " wrote beside input " << k;
     EXPECT_TRUE(inputs[k].bytes() == 0 ||
-                std::memcmp(in_memory[k].data(), inputs[k].data(), inputs[k].bytes()) == 0)
+                std::memcmp(in_memory[k].contents(), inputs[k].data(), inputs[k].bytes()) == 0)
         << c.op << " changed input " << k;
   }
   for (size_t k = 0; k < out_views.size(); ++k) {
+    out_memory[k].fetch();
     EXPECT_TRUE(out_memory[k].intact()) << c.op << " wrote beside output " << k;
     Tensor tensor(out_views[k].dtype, shapes[k]);
-    if (tensor.bytes() > 0) std::memcpy(tensor.data(), out_memory[k].data(), tensor.bytes());
-    result.outputs.push_back(std::move(tensor));
+    if (tensor.bytes() > 0) std::memcpy(tensor.data(), out_memory[k].contents(), tensor.bytes());
+    outputs.push_back(std::move(tensor));
   }
+  workspace.fetch();
   EXPECT_TRUE(workspace.intact()) << c.op << " wrote beside its workspace";
-  return result;
+  return outputs;
 }
 
 // Inputs as the kernel sees them (rounded to their dtype), and the same numbers in double.
@@ -172,15 +216,6 @@ CaseInput CaseInput::of(Tensor value) {
   return input;
 }
 
-const KernelTable& cpu_kernels() {
-  static const KernelTable table = [] {
-    KernelTable kernels;
-    add_all_cpu_kernels(kernels);
-    return kernels;
-  }();
-  return table;
-}
-
 std::vector<RefTensor> case_inputs(const OpCase& c) {
   std::vector<RefTensor> refs;
   for (const Tensor& tensor : input_tensors(c)) refs.push_back(ref_of(tensor));
@@ -230,20 +265,20 @@ void expect_close(const Tensor& got, const RefTensor& want, double ulps, const s
   }
 }
 
-std::vector<Tensor> run_cpu_kernel(const OpCase& c) { return run_once(c, input_tensors(c)).outputs; }
+std::vector<Tensor> run_kernel(const OpCase& c) { return run_once(c, input_tensors(c)); }
 
-void check_cpu_kernel(const OpCase& c) {
+void check_kernel(const OpCase& c) {
   const std::vector<Tensor> inputs = input_tensors(c);
   const std::vector<RefTensor> want = reference(c);
-  const KernelResult first = run_once(c, inputs);
-  ASSERT_EQ(first.outputs.size(), want.size()) << c.op;
+  const std::vector<Tensor> first = run_once(c, inputs);
+  ASSERT_EQ(first.size(), want.size()) << c.op;
   for (size_t k = 0; k < want.size(); ++k) {
-    expect_close(first.outputs[k], want[k], c.ulps, c.op + " result " + std::to_string(k));
+    expect_close(first[k], want[k], c.ulps, c.op + " result " + std::to_string(k));
   }
-  const KernelResult second = run_once(c, inputs);
+  const std::vector<Tensor> second = run_once(c, inputs);
   for (size_t k = 0; k < want.size(); ++k) {
-    ASSERT_TRUE(first.outputs[k].bytes() == 0 ||
-                std::memcmp(first.outputs[k].data(), second.outputs[k].data(), first.outputs[k].bytes()) == 0)
+    ASSERT_TRUE(first[k].bytes() == 0 ||
+                std::memcmp(first[k].data(), second[k].data(), first[k].bytes()) == 0)
         << c.op << " gave other bits on a second run";
   }
 }

@@ -8,6 +8,7 @@
 #include "ir/evaluate.h"
 #include "kernel/kernel.h"
 #include "tensor/attrs.h"
+#include "testing/test_device.h"
 
 namespace floe {
 
@@ -40,13 +41,13 @@ struct OpCase {
   uint64_t seed = 1;
 };
 
-// Fails the test unless a CPU kernel exists, supports the case and gives the reference's values; checks that
-// no byte outside the outputs and the workspace is written and no input changed; runs it twice and wants
-// equal bits.
-void check_cpu_kernel(const OpCase& c);
+// Fails the test unless the test's device (test_device.h) has a kernel that supports the case and gives the
+// reference's values; checks that no byte outside the outputs and the workspace is written and no input
+// changed; runs it twice and wants equal bits.
+void check_kernel(const OpCase& c);
 
-// The results of the CPU kernel on the case's inputs.
-std::vector<Tensor> run_cpu_kernel(const OpCase& c);
+// The results of the kernel on the case's inputs.
+std::vector<Tensor> run_kernel(const OpCase& c);
 
 // Directional derivative by central differences in double for every floating input with `differentiate`.
 void check_gradient(const OpCase& c, double tolerance = 1e-6);
@@ -61,7 +62,5 @@ std::vector<RefTensor> case_inputs(const OpCase& c);
 // Fails unless every element of `got` is within `ulps` of `want` as described at OpCase::ulps; NaN must meet
 // NaN and an infinity the same infinity. Integers must be equal.
 void expect_close(const Tensor& got, const RefTensor& want, double ulps, const std::string& what);
-
-const KernelTable& cpu_kernels();
 
 }  // namespace floe

@@ -5,9 +5,9 @@
 #include <cstring>
 #include <random>
 
-#include "device/cpu/thread_pool.h"
 #include "runtime/session.h"
 #include "testing/op_case.h"
+#include "testing/test_device.h"
 
 namespace floe {
 
@@ -33,11 +33,11 @@ Tensor random_tensor(DType dtype, const Shape& shape, uint64_t seed, int64_t hig
 
 ProgramResult run_program(const Graph& graph, const TensorMap& inputs, const TensorMap& states,
                           const CompileOptions& options, int threads) {
-  const std::shared_ptr<const Program> program = compile({graph}, cpu_kernels(), options);
-  State state;
+  const std::shared_ptr<const Program> program = test_compile({graph}, options);
+  const std::unique_ptr<Device> device = open_test_device(threads);
+  State state(device.get());
   for (const auto& [name, tensor] : states) state.set(name, copy_of(*tensor));
-  ThreadPool pool(threads);
-  Session session(program, cpu_kernels(), pool, state);
+  Session session(program, test_kernels(), *device, state);
   std::vector<Feed> feeds;
   for (const auto& [name, tensor] : inputs) feeds.push_back({name, view_of(*tensor)});
   const std::vector<View> views = session.run(graph.name(), feeds);

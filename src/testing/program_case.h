@@ -1,4 +1,4 @@
-// A whole graph, compiled and run on the CPU, against the reference evaluator.
+// A whole graph, compiled and run on the test's device, against the reference evaluator.
 #pragma once
 #include <map>
 #include <string>

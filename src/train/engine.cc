@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "nn/transformer.h"
 #include "passes/recompute.h"
+#include "passes/simplify.h"
 
 namespace floe {
 namespace {
@@ -27,9 +28,10 @@ void parse(std::string_view text, Recompute* value) {
 
 std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config,
                                                      const TrainingEngineOptions& options,
-                                                     const KernelTable& kernels,
+                                                     const KernelTable& kernels, DeviceKind device,
                                                      std::vector<std::string>* trainable) {
-  const Graph loss = training_graph(config, {options.label_smoothing, true});
+  const Graph exact = training_graph(config, {options.label_smoothing, true});
+  const Graph loss = options.precision == Precision::bf16 ? mixed_precision(exact) : exact;
   *trainable = trainable_states(loss);
   const auto lighter = [&](Graph graph) {
     if (options.recompute == Recompute::none) return graph;
@@ -40,32 +42,36 @@ std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config,
     }
     return recompute(graph, what);
   };
-  std::vector<Graph> graphs = {lighter(train_step(loss, options.optimizer))};
+  const auto finished = [&](Graph step) {
+    return lighter(options.precision == Precision::bf16 ? widen_products(simplify(step)) : std::move(step));
+  };
+  std::vector<Graph> graphs = {finished(train_step(loss, options.optimizer))};
   if (options.accumulate) {
-    graphs.push_back(lighter(accumulate_step(loss)));
+    graphs.push_back(finished(accumulate_step(loss)));
     graphs.push_back(apply_step(loss, options.optimizer));
   }
-  return compile(graphs, kernels);
+  return compile(graphs, kernels, {.device = device});
 }
 
 TrainingEngine::TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options,
-                               Weights weights, const KernelTable& kernels, ThreadPool& pool, State& state)
+                               Weights weights, const KernelTable& kernels, Device& device, State& state)
     : config_(config),
       options_(options),
-      program_(build(config, options, kernels, &trainable_)),
+      program_(build(config, options, kernels, device.kind(), &trainable_)),
       state_(state),
-      session_(program_, kernels, pool, state) {
+      session_(program_, kernels, device, state) {
   for (auto& [name, tensor] : weights) state.set(name, std::move(tensor));
   for (const std::string& name : trainable_) {
-    const Shape shape = state.get(name).shape();
-    for (const char* moment : {"adam.m.", "adam.v."}) state.set(moment + name, Tensor(DType::f32, shape));
+    const Shape shape = state.view(name).shape();
+    for (const char* moment : {"adam.m.", "adam.v."}) state.set_zero(moment + name, DType::f32, shape);
     if (options.optimizer.ema_decay > 0) state.set("ema." + name, copy_of(state.get(name)));
-    if (options.accumulate) state.set("grad." + name, Tensor(DType::f32, shape));
+    if (options.accumulate) state.set_zero("grad." + name, DType::f32, shape);
   }
   if (options.accumulate) state.set("grad.tokens", Tensor(DType::f32, {}));
 }
 
-std::vector<Feed> TrainingEngine::feeds(const BatchTensors& batch) const {
+// `seed` must outlive the list.
+std::vector<Feed> TrainingEngine::feeds(const BatchTensors& batch, const Tensor& seed) const {
   std::vector<Feed> list;
   if (config_.has_encoder()) {
     list.push_back({"source", view_of(batch.source)});
@@ -73,18 +79,36 @@ std::vector<Feed> TrainingEngine::feeds(const BatchTensors& batch) const {
   }
   list.push_back({"target_in", view_of(batch.target_in)});
   list.push_back({"target_out", view_of(batch.target_out)});
+  if (config_.has_dropout()) {
+    list.push_back({"seed", view_of(seed)});
+    list.push_back({"ordinals", view_of(batch.ordinals)});
+  }
   return list;
 }
 
-StepOutcome TrainingEngine::outcome(bool applied) const {
+StepOutcome TrainingEngine::sums() const {
   const auto value = [&](const char* name) {
     return static_cast<double>(session_.output(name).as<float>()[0]);
   };
-  StepOutcome out{value("loss"), value("nll"), value("tokens")};
-  if (applied) {
-    out.grad_norm = value("grad_norm");
-    out.skipped = value("skipped") != 0;
-  }
+  return {value("loss"), value("nll"), value("tokens")};
+}
+
+uint64_t TrainingEngine::launch(const BatchTensors& batch, float learning_rate, int64_t update,
+                                uint32_t seed) {
+  const Tensor lr = Tensor::scalar(learning_rate);
+  const Tensor step = scalar_i32(update);
+  const Tensor seed_value = scalar_i32(static_cast<int32_t>(seed));
+  std::vector<Feed> list = feeds(batch, seed_value);
+  list.push_back({"lr", view_of(lr)});
+  list.push_back({"step", view_of(step)});
+  return session_.launch("train", list);
+}
+
+StepOutcome TrainingEngine::outcome(uint64_t ticket) {
+  session_.results(ticket);
+  StepOutcome out = sums();
+  out.grad_norm = static_cast<double>(session_.output("grad_norm").as<float>()[0]);
+  out.skipped = session_.output("skipped").as<float>()[0] != 0;
   return out;
 }
 
@@ -92,32 +116,18 @@ StepOutcome TrainingEngine::update(std::span<const BatchTensors> micro_batches, 
                                    int64_t update, uint32_t seed) {
   FLOE_CHECK(micro_batches.size() == 1 || options_.accumulate, "{} micro-batches without accumulation",
              micro_batches.size());
-  const Tensor lr = Tensor::scalar(learning_rate);
-  const Tensor step = scalar_i32(update);
+  if (micro_batches.size() == 1) return outcome(launch(micro_batches[0], learning_rate, update, seed));
   const Tensor seed_value = scalar_i32(static_cast<int32_t>(seed));
-  const auto batch_feeds = [&](const BatchTensors& batch) {
-    std::vector<Feed> list = feeds(batch);
-    if (config_.has_dropout()) {
-      list.push_back({"seed", view_of(seed_value)});
-      list.push_back({"ordinals", view_of(batch.ordinals)});
-    }
-    return list;
-  };
-  if (micro_batches.size() == 1) {
-    std::vector<Feed> list = batch_feeds(micro_batches[0]);
-    list.push_back({"lr", view_of(lr)});
-    list.push_back({"step", view_of(step)});
-    session_.run("train", list);
-    return outcome(true);
-  }
   StepOutcome sum;
   for (const BatchTensors& batch : micro_batches) {
-    session_.run("accumulate", batch_feeds(batch));
-    const StepOutcome part = outcome(false);
+    session_.run("accumulate", feeds(batch, seed_value));
+    const StepOutcome part = sums();
     sum.loss += part.loss;
     sum.nll += part.nll;
     sum.tokens += part.tokens;
   }
+  const Tensor lr = Tensor::scalar(learning_rate);
+  const Tensor step = scalar_i32(update);
   const std::vector<Feed> list = {{"lr", view_of(lr)}, {"step", view_of(step)}};
   session_.run("apply", list);
   sum.grad_norm = static_cast<double>(session_.output("grad_norm").as<float>()[0]);

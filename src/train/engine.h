@@ -8,9 +8,10 @@
 #include <vector>
 
 #include "compile/compile.h"
-#include "device/cpu/thread_pool.h"
+#include "device/device.h"
 #include "nn/config.h"
 #include "nn/weights.h"
+#include "passes/mixed_precision.h"
 #include "passes/optimizer.h"
 #include "runtime/session.h"
 #include "runtime/state.h"
@@ -29,6 +30,7 @@ struct TrainingEngineOptions {
   OptimizerOptions optimizer;
   bool accumulate = false;  // updates of several micro-batches; needs gradient states
   Recompute recompute = Recompute::none;
+  Precision precision = Precision::f32;  // of what lies between the weights, which stay f32
 };
 
 struct StepOutcome {
@@ -42,14 +44,19 @@ struct StepOutcome {
 class TrainingEngine {
  public:
   // Moves `weights` into `state` and adds what the optimizer needs, zeroed (averaged weights begin as
-  // copies). Kernels, pool and state must outlive the engine.
+  // copies). Kernels, device and state must outlive the engine.
   TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options, Weights weights,
-                 const KernelTable& kernels, ThreadPool& pool, State& state);
+                 const KernelTable& kernels, Device& device, State& state);
 
   // One update. `seed` keys this update's dropout masks; `update` counts from 1. With several micro-batches
   // the result is that of one large batch. Throws bug when there are several and options.accumulate is off.
   StepOutcome update(std::span<const BatchTensors> micro_batches, float learning_rate, int64_t update,
                      uint32_t seed);
+
+  // The two halves of an update of one micro-batch: on a GPU the host may go on in between. A ticket is good
+  // until two more launches.
+  uint64_t launch(const BatchTensors& batch, float learning_rate, int64_t update, uint32_t seed);
+  StepOutcome outcome(uint64_t ticket);
 
   const std::vector<std::string>& trainable() const { return trainable_; }
   const Program& program() const { return *program_; }
@@ -57,10 +64,10 @@ class TrainingEngine {
 
  private:
   static std::shared_ptr<const Program> build(const ModelConfig& config, const TrainingEngineOptions& options,
-                                              const KernelTable& kernels,
+                                              const KernelTable& kernels, DeviceKind device,
                                               std::vector<std::string>* trainable);
-  std::vector<Feed> feeds(const BatchTensors& batch) const;
-  StepOutcome outcome(bool applied) const;
+  std::vector<Feed> feeds(const BatchTensors& batch, const Tensor& seed) const;
+  StepOutcome sums() const;
 
   ModelConfig config_;
   TrainingEngineOptions options_;

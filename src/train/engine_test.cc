@@ -55,11 +55,13 @@ BatchTensors reversed_batch(int64_t rows, int64_t length, uint64_t seed, int64_t
 }
 
 struct Fixture {
-  ThreadPool pool;
+  std::unique_ptr<Device> device;
   State state;
   TrainingEngine engine;
   explicit Fixture(const ModelConfig& config, const TrainingEngineOptions& options, int threads = 2)
-      : pool(threads), engine(config, options, initial_weights(config, 7), cpu_kernels(), pool, state) {}
+      : device(open_test_device(threads)),
+        state(device.get()),
+        engine(config, options, initial_weights(config, 7), test_kernels(), *device, state) {}
 };
 
 TEST(TrainingEngine, LearnsToReverse) {
@@ -165,7 +167,8 @@ TEST(TrainingEngine, SkipsAStepThatIsNotFinite) {
   const BatchTensors batch = reversed_batch(4, 6, 1);
   f.engine.update({&batch, 1}, 1e-3F, 1, 1);
   const float kept = f.state.get("encoder.0.feed_forward.up.weight").as<float>()[3];
-  f.state.get("encoder.0.feed_forward.up.weight").as<float>()[3] = std::numeric_limits<float>::infinity();
+  change_state(f.state, "encoder.0.feed_forward.up.weight",
+               [](Tensor& t) { t.set(3, std::numeric_limits<float>::infinity()); });
   std::map<std::string, Tensor> before;
   for (const std::string& name : f.state.names()) before[name] = copy_of(f.state.get(name));
   const StepOutcome out = f.engine.update({&batch, 1}, 1e-3F, 2, 2);
@@ -173,7 +176,7 @@ TEST(TrainingEngine, SkipsAStepThatIsNotFinite) {
   for (const auto& [name, tensor] : before) {
     ASSERT_EQ(std::memcmp(tensor.data(), f.state.get(name).data(), tensor.bytes()), 0) << name;
   }
-  f.state.get("encoder.0.feed_forward.up.weight").as<float>()[3] = kept;
+  change_state(f.state, "encoder.0.feed_forward.up.weight", [&](Tensor& t) { t.as<float>()[3] = kept; });
   EXPECT_FALSE(f.engine.update({&batch, 1}, 1e-3F, 2, 2).skipped);
 }
 

@@ -136,6 +136,8 @@ const OptionRow kRows[] = {
     {"checkpoint", "init_from", FLOE_OPTION(std::string, init_from), "folder of a model to begin with"},
 
     {"run", "seed", FLOE_OPTION(int64_t, seed), "of weights, masks and order"},
+    {"run", "device", FLOE_CHOICE(device), "cpu or cuda"},
+    {"run", "precision", FLOE_CHOICE(precision), "f32 or, on cuda, bf16; weights and the optimizer stay f32"},
     {"run", "threads", FLOE_OPTION(int64_t, threads), "0: one a core", Effect::none},
     {"run", "log_every", FLOE_OPTION(int64_t, log_every), "updates", Effect::none},
 };

@@ -60,6 +60,8 @@ struct TrainOptions {
   bool override_schedule = false;  // resume although the schedule's options have changed
   std::string init_from;           // weights to begin with: a model's folder
 
+  DeviceKind device = DeviceKind::cpu;
+  Precision precision = Precision::f32;
   int64_t seed = 1;
   int64_t threads = 0;  // 0: as many as there are cores
   int64_t log_every = 50;

@@ -145,6 +145,8 @@ void check_run(const TrainOptions& o) {
   }
   at_least("seed", o.seed, 0);
   at_least("threads", o.threads, 0);
+  if (o.precision == Precision::bf16 && o.device == DeviceKind::cpu)
+    fail_user("option precision: bf16 needs device cuda");
   if (o.threads > kMaxThreads) fail_user("option threads: {} is above {}", o.threads, kMaxThreads);
   at_least("log_every", o.log_every, 1);
 }

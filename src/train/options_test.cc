@@ -94,8 +94,8 @@ TEST(TrainOptions, EachRowReadsItsOwnFieldFromTomlAndFromWords) {
     } else {
       TrainOptions options;
       const auto& access = std::get<ChoiceAccess>(row.access);
-      for (const char* name :
-           {"post", "rms_norm", "silu", "rotary", "target_output", "cosine", "stalled", "any", "cheap"}) {
+      for (const char* name : {"post", "rms_norm", "silu", "rotary", "target_output", "cosine", "stalled",
+                               "any", "cheap", "cuda", "bf16"}) {
         try {
           access.set(options, name);
           words = {name};
@@ -190,6 +190,7 @@ TEST(TrainOptions, CombinationsThatMakeNoSenseAreRefusedByName) {
        "option batch_tokens: 100 is less than one sentence of max_length 100, padded to 104"},
       {[](TrainOptions& o) { o.batch.length_multiple = 0; }, "option length_multiple: 0 is not in [1, "},
       {[](TrainOptions& o) { o.train_target[1] = "-"; }, "option train_target: standard input"},
+      {[](TrainOptions& o) { o.precision = Precision::bf16; }, "option precision: bf16 needs device cuda"},
       {[](TrainOptions& o) { o.threads = 1025; }, "option threads: 1025 is above 1024"},
       {[](TrainOptions& o) { o.micro_batches = 0; }, "option micro_batches: 0 is below 1"},
       {[](TrainOptions& o) { o.optimizer.beta2 = 1; }, "option beta2: 1 is not in [0, 1)"},

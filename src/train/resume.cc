@@ -63,8 +63,8 @@ void load_tensors(const Checkpoint& checkpoint, const std::vector<std::string>& 
     for (const std::string& name : file->names()) {
       Tensor tensor = file->load(name);
       const auto place = std::find(wanted.begin(), wanted.end(), name);
-      if (place == wanted.end() || state->get(name).shape() != tensor.shape() ||
-          state->get(name).dtype() != tensor.dtype()) {
+      if (place == wanted.end() || state->view(name).shape() != tensor.shape() ||
+          state->view(name).dtype != tensor.dtype()) {
         fail_user("{}: tensor '{}' has no place in this run", file->path(), name);
       }
       state->set(name, std::move(tensor));

@@ -49,21 +49,26 @@ class Trainer {
     report.pop_back();  // note_ ends the line
     note_(report);
     batches_ = std::make_unique<Batches>(text_->pairs(), batch_options(options, config_));
-    add_all_cpu_kernels(kernels_);
     const int64_t threads = options.threads > 0 ? options.threads : std::thread::hardware_concurrency();
-    pool_ = std::make_unique<ThreadPool>(static_cast<int>(std::max<int64_t>(1, threads)));
+    device_ = open_device(options.device, static_cast<int>(std::max<int64_t>(1, threads)));
+    add_all_kernels(device_->kind(), kernels_);
+    state_ = State(device_.get());
     TrainingEngineOptions engine;
     engine.label_smoothing = options.label_smoothing;
     engine.optimizer = options.optimizer;
     engine.accumulate = options.micro_batches > 1;
     engine.recompute = options.recompute;
+    engine.precision = options.precision;
     Weights weights =
         begin_ ? std::move(begin_->weights) : initial_weights(config_, static_cast<uint32_t>(options.seed));
-    engine_ = std::make_unique<TrainingEngine>(config_, engine, std::move(weights), kernels_, *pool_, state_);
-    note_(fmt::format("{} parameters, {} threads", parameter_count(config_), pool_->threads()));
+    engine_ =
+        std::make_unique<TrainingEngine>(config_, engine, std::move(weights), kernels_, *device_, state_);
+    note_(device_->on_host()
+              ? fmt::format("{} parameters, {} threads", parameter_count(config_), device_->pool()->threads())
+              : fmt::format("{} parameters on {}", parameter_count(config_), device_->name()));
     early_stop_ = early_stop_of(options);
     if (options.validate_every > 0 && !options.valid_source.empty()) {
-      validator_ = std::make_unique<Validator>(options, config_, tokenizers_, kernels_, *pool_, note_);
+      validator_ = std::make_unique<Validator>(options, config_, tokenizers_, kernels_, *device_, note_);
     }
   }
 
@@ -116,7 +121,7 @@ class Trainer {
            (options_.max_minutes > 0 && at_.seconds - before_ >= 60 * options_.max_minutes);
   }
 
-  double done() const {
+  double part_done() const {
     double part = -1;
     if (options_.max_updates > 0) {
       part = std::max(part, static_cast<double>(at_.step) / static_cast<double>(options_.max_updates));
@@ -160,6 +165,14 @@ class Trainer {
     }
   }
 
+  // An update whose outcome has not been counted yet.
+  struct Pending {
+    uint64_t ticket = 0;
+    std::optional<StepOutcome> outcome;  // known already
+    int64_t step = 0;
+    double rate = 0;
+  };
+
   void update() {
     const Clock::time_point begin = Clock::now();
     const BatchRef batch = batches_->next();
@@ -175,26 +188,44 @@ class Trainer {
     const double rate = learning_rate(options_.schedule, at_.step + 1, at_.decay.factor);
     const auto masks =
         static_cast<uint32_t>(counter_random({at_.seed, 0, kMaskStream}, static_cast<uint64_t>(at_.step)));
-    const StepOutcome out = engine_->update(micro, static_cast<float>(rate), at_.step + 1, masks);
-    ++at_.step;
+    const bool ahead = !device_->on_host() && micro.size() == 1;
+    Pending now{.rate = rate};
+    if (ahead) {
+      now.ticket = engine_->launch(micro[0], static_cast<float>(rate), at_.step + 1, masks);
+      settle();  // the update before, while the device works on this one
+    } else {
+      settle();
+      now.outcome = engine_->update(micro, static_cast<float>(rate), at_.step + 1, masks);
+    }
+    now.step = ++at_.step;
+    pending_ = now;
     at_.position = batches_->position();
     if (batch.last_of_epoch)
       decay_after_epoch(options_.decay, static_cast<int64_t>(batch.at.epoch), &at_.decay);
+    const Clock::time_point time = Clock::now();
+    at_.seconds = before_ + std::chrono::duration<double>(time - start_).count();
+    if (!ahead) settle();
+    seconds_since_ += std::chrono::duration<double>(Clock::now() - begin).count();
+  }
+
+  // Counts the outcome of the update that is under way, once it is there.
+  void settle() {
+    if (!pending_) return;
+    const Pending done = *pending_;
+    pending_.reset();
+    const StepOutcome out = done.outcome ? *done.outcome : engine_->outcome(done.ticket);
     at_.target_tokens += static_cast<int64_t>(out.tokens);
     tokens_since_ += out.tokens;
-    const Clock::time_point now = Clock::now();
-    at_.seconds = before_ + std::chrono::duration<double>(now - start_).count();
-    seconds_since_ += std::chrono::duration<double>(now - begin).count();
     if (out.skipped) {
       ++at_.skipped;
       ++at_.skipped_in_a_row;
-      log_->write("skipped", at_.step,
+      log_->write("skipped", done.step,
                   std::vector<std::pair<std::string, double>>{{"grad_norm", out.grad_norm}});
       if (at_.skipped_in_a_row >= options_.max_skipped) diverged(out);
     } else {
       at_.skipped_in_a_row = 0;
     }
-    if (at_.step % options_.log_every == 0) report(out, rate);
+    if (done.step % options_.log_every == 0) report(out, done);
   }
 
   [[noreturn]] void diverged(const StepOutcome& out) {
@@ -206,21 +237,21 @@ class Trainer {
         last ? "the last checkpoint is " + *last : "there is no checkpoint yet");
   }
 
-  void report(const StepOutcome& out, double rate) {
+  void report(const StepOutcome& out, const Pending& done) {
     const double tokens = std::max(1.0, out.tokens);
-    log_->write("train", at_.step,
+    log_->write("train", done.step,
                 std::vector<std::pair<std::string, double>>{
                     {"epoch", static_cast<double>(at_.position.epoch)},
                     {"loss", out.loss / tokens},
                     {"nll", out.nll / tokens},
-                    {"learning_rate", rate},
+                    {"learning_rate", done.rate},
                     {"grad_norm", out.grad_norm},
                     {"target_tokens", static_cast<double>(at_.target_tokens)}});
-    progress_.update({.step = at_.step,
+    progress_.update({.step = done.step,
                       .epoch = at_.position.epoch,
-                      .done = done(),
+                      .done = part_done(),
                       .loss = out.loss / tokens,
-                      .learning_rate = rate,
+                      .learning_rate = done.rate,
                       .tokens_per_second = tokens_since_ / std::max(seconds_since_, 1e-9),
                       .seconds = at_.seconds - before_});
     tokens_since_ = seconds_since_ = 0;
@@ -231,6 +262,7 @@ class Trainer {
 
   // Says whether to stop; leaves a checkpoint.
   bool validate() {
+    settle();
     validator_->take(state_, prefix());
     at_.metrics = validator_->run();
     std::vector<double> values;
@@ -264,6 +296,7 @@ class Trainer {
   }
 
   void save() {
+    settle();  // a checkpoint holds every outcome up to it
     std::vector<NamedTensor> model, rest;
     for (const std::string& weight : engine_->trainable()) {
       for (const std::string& name : checkpointed(state_, weight))
@@ -348,13 +381,14 @@ class Trainer {
   std::unique_ptr<TrainingText> text_;
   std::unique_ptr<Batches> batches_;
   KernelTable kernels_;
-  std::unique_ptr<ThreadPool> pool_;
+  std::unique_ptr<Device> device_;
   State state_;
   std::unique_ptr<TrainingEngine> engine_;
   std::unique_ptr<Validator> validator_;
   EarlyStopOptions early_stop_;
   std::unique_ptr<MetricsLog> log_;
   TrainerState at_;
+  std::optional<Pending> pending_;
   std::optional<int64_t> interim_;  // the checkpoint that the run goes on from, when only a stop made it
   Clock::time_point start_;
   double before_ = 0;  // seconds of earlier processes

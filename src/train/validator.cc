@@ -18,11 +18,6 @@ namespace {
 
 constexpr int64_t kValidationTokens = 4096;  // padded, a batch
 
-void copy_into(State& to, std::string_view name, const Tensor& from) {
-  if (!to.has(name) || to.get(name).shape() != from.shape()) to.set(name, Tensor(from.dtype(), from.shape()));
-  if (from.bytes() > 0) std::memcpy(to.get(name).data(), from.data(), from.bytes());
-}
-
 }  // namespace
 
 ModelText model_text(const ModelConfig& config, const TrainTokenizers& tokenizers) {
@@ -36,12 +31,12 @@ ModelText model_text(const ModelConfig& config, const TrainTokenizers& tokenizer
 }
 
 Validator::Validator(const TrainOptions& options, const ModelConfig& config,
-                     const TrainTokenizers& tokenizers, const KernelTable& kernels, ThreadPool& pool,
-                     Note note)
+                     const TrainTokenizers& tokenizers, const KernelTable& kernels, Device& device, Note note)
     : options_(options),
       config_(config),
       text_(model_text(config, tokenizers)),
-      pool_(pool),
+      device_(device),
+      state_(&device),
       note_(std::move(note)) {
   const LinePairs pairs = read_pairs(options.valid_source, options.valid_target);
   source_lines_ = pairs.source;
@@ -58,11 +53,11 @@ Validator::Validator(const TrainOptions& options, const ModelConfig& config,
     target_ids_.push_back(ids(*tokenizers.target, target_lines_[i], config.max_positions));
   }
   if (source_ids_.empty()) fail_user("{}: no line to validate on", options.valid_source);
-  program_ =
-      compile({renamed(training_graph(config, {options.label_smoothing, false}), "validate")}, kernels);
-  session_ = std::make_unique<Session>(program_, kernels, pool, state_);
+  program_ = compile({renamed(training_graph(config, {options.label_smoothing, false}), "validate")}, kernels,
+                     {.device = device.kind()});
+  session_ = std::make_unique<Session>(program_, kernels, device, state_);
   for (const WeightSpec& spec : weight_table(config))
-    state_.set(spec.name, Tensor(spec.type().dtype, spec.dims));
+    state_.set_zero(spec.name, spec.type().dtype, spec.dims);
   const auto& metrics = options.metrics;
   const bool translates = std::count(metrics.begin(), metrics.end(), "bleu") > 0 ||
                           std::count(metrics.begin(), metrics.end(), "chrf") > 0;
@@ -73,7 +68,7 @@ Validator::Validator(const TrainOptions& options, const ModelConfig& config,
   decode.max_rows = std::max(decode.max_rows, beam);
   decode.cache_positions = std::max(decode.cache_positions, beam * config.max_positions);
   decode.source_positions = std::max(decode.source_positions, config.max_positions);
-  engine_ = std::make_unique<DecodeEngine>(config, state_, kernels, pool, decode);
+  engine_ = std::make_unique<DecodeEngine>(config, state_, kernels, device, decode);
   TranslatorOptions search;
   search.search.beam = beam;
   translator_ = std::make_unique<Translator>(text_, *engine_, search, [this](const std::string& warning) {
@@ -86,7 +81,7 @@ Validator::~Validator() = default;
 void Validator::take(const State& state, const std::string& prefix) {
   for (const WeightSpec& spec : weight_table(config_)) {
     const std::string averaged = prefix + spec.name;
-    copy_into(state_, spec.name, state.get(!prefix.empty() && state.has(averaged) ? averaged : spec.name));
+    state_.assign(spec.name, state, !prefix.empty() && state.has(averaged) ? averaged : spec.name);
   }
   state_.touch();
 }

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "device/cpu/thread_pool.h"
+#include "device/device.h"
 #include "kernel/kernel.h"
 #include "runtime/session.h"
 #include "runtime/state.h"
@@ -22,11 +22,11 @@ class Translator;
 class Validator {
  public:
   using Note = std::function<void(const std::string&)>;
-  // Reads the text; an over-long line is cut, never left out, and `note` hears of it once. Kernels and pool
+  // Reads the text; an over-long line is cut, never left out, and `note` hears of it once. Kernels and device
   // must outlive the validator. Throws Error{user}: no line to validate on, a beam that the search does not
   // take; and what text/lines.h throws.
   Validator(const TrainOptions& options, const ModelConfig& config, const TrainTokenizers& tokenizers,
-            const KernelTable& kernels, ThreadPool& pool, Note note);
+            const KernelTable& kernels, Device& device, Note note);
   ~Validator();
 
   // Copies the model's weights out of `state`: of each weight NAME, PREFIX + NAME where that is there (the
@@ -45,7 +45,7 @@ class Validator {
   TrainOptions options_;
   ModelConfig config_;
   ModelText text_;
-  ThreadPool& pool_;
+  Device& device_;
   Note note_;
   std::vector<std::string> source_lines_, target_lines_;
   IdSequences source_ids_, target_ids_;

@@ -37,8 +37,8 @@ SearchOptions greedy(SearchOptions search) {
 }  // namespace
 
 DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const KernelTable& kernels,
-                           ThreadPool& pool, DecodeEngineOptions options)
-    : config_(config), state_(state), kernels_(kernels), pool_(pool), options_(std::move(options)) {
+                           Device& device, DecodeEngineOptions options)
+    : config_(config), state_(state), kernels_(kernels), device_(device), options_(std::move(options)) {
   config_.validate();
   at_least_one("max_rows", options_.max_rows);
   at_least_one("cache_positions", options_.cache_positions);
@@ -47,7 +47,9 @@ DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const Kernel
   max_target_ =
       options_.max_target == 0 ? config_.max_positions : std::min(options_.max_target, config_.max_positions);
   if (!options_.compile) {
-    options_.compile = [this](const std::vector<Graph>& graphs) { return compile(graphs, kernels_); };
+    options_.compile = [this](const std::vector<Graph>& graphs) {
+      return compile(graphs, kernels_, {.device = device_.kind()});
+    };
   }
   cache_ = {.self_block = 1, .cross_block = kCrossBlock};
   room_ = {
@@ -62,11 +64,11 @@ DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const Kernel
   for (const CacheSpec& spec : cache_table(config_, cache_, &symbols)) {
     Shape shape;
     for (const Dim& dim : spec.type.dims) shape.push_back(dim.evaluate(blocks));
-    state_.set(spec.name, Tensor(spec.type.dtype, shape));
+    state_.set_zero(spec.name, spec.type.dtype, shape);
     cache_names_.push_back(spec.name);
   }
   for (const char* name : {kHistoryState, kTableState}) {
-    state_.set(name, Tensor(DType::i32, {room_.rows, max_target_}));
+    state_.set_zero(name, DType::i32, {room_.rows, max_target_});
     cache_names_.emplace_back(name);
   }
   if (config_.has_encoder()) encoder_ = session_of({encode_graph(config_, cache_)});
@@ -78,7 +80,10 @@ DecodeEngine::~DecodeEngine() {
 
 size_t DecodeEngine::cache_bytes() const {
   size_t bytes = 0;
-  for (const std::string& name : cache_names_) bytes += state_.get(name).bytes();
+  for (const std::string& name : cache_names_) {
+    const View view = state_.view(name);
+    bytes += static_cast<size_t>(view.size()) * size_of(view.dtype);
+  }
   return bytes;
 }
 
@@ -106,7 +111,7 @@ DecodeEngine::Profile DecodeEngine::profile() const {
 
 std::shared_ptr<Session> DecodeEngine::session_of(const std::vector<Graph>& graphs) {
   auto session =
-      std::make_shared<Session>(options_.compile(graphs), kernels_, pool_, state_, options_.max_bindings);
+      std::make_shared<Session>(options_.compile(graphs), kernels_, device_, state_, options_.max_bindings);
   session->set_profile(profile_);
   return session;
 }

@@ -34,7 +34,7 @@ class DecodeEngine : public SequenceDecoder {
  public:
   // `state` holds the model's weights (nn/weights.h) and gets the caches; kernels, pool and state must
   // outlive the engine. One call at a time.
-  DecodeEngine(const ModelConfig& config, State& state, const KernelTable& kernels, ThreadPool& pool,
+  DecodeEngine(const ModelConfig& config, State& state, const KernelTable& kernels, Device& device,
                DecodeEngineOptions options = {});
   ~DecodeEngine() override;
 
@@ -76,7 +76,7 @@ class DecodeEngine : public SequenceDecoder {
   ModelConfig config_;
   State& state_;
   const KernelTable& kernels_;
-  ThreadPool& pool_;
+  Device& device_;
   DecodeEngineOptions options_;
   CacheOptions cache_;
   SearchRoom room_;

@@ -8,7 +8,6 @@
 #include <string>
 
 #include "base/file.h"
-#include "device/cpu/thread_pool.h"
 #include "interop/ctranslate2.h"
 #include "runtime/state.h"
 #include "testing/op_case.h"
@@ -30,7 +29,7 @@ class Golden : public testing::Test {
     if (!file_exists(folder + "/model.bin")) GTEST_SKIP() << "no " << folder;
     model_ = std::make_unique<Ct2Folder>(load_ctranslate2(folder));
     for (auto& [name, weight] : model_->model.weights) state_.set(name, std::move(weight));
-    engine_ = std::make_unique<DecodeEngine>(model_->model.config, state_, cpu_kernels(), pool_);
+    engine_ = std::make_unique<DecodeEngine>(model_->model.config, state_, test_kernels(), *device_);
     options_.ends = {model_->model.config.eos_id};
   }
 
@@ -48,8 +47,8 @@ class Golden : public testing::Test {
   std::string best(const SequenceRow& row) { return text(decode(row)[0]); }
 
   std::unique_ptr<Ct2Folder> model_;
-  State state_;
-  ThreadPool pool_{2};
+  std::unique_ptr<Device> device_ = open_test_device();
+  State state_{device_.get()};
   std::unique_ptr<DecodeEngine> engine_;
   SearchOptions options_;
 };

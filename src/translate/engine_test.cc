@@ -10,7 +10,6 @@
 
 #include "base/error.h"
 #include "compile/compile.h"
-#include "device/cpu/thread_pool.h"
 #include "nn/transformer.h"
 #include "nn/weights.h"
 #include "runtime/state.h"
@@ -59,12 +58,15 @@ void set_weights(const ModelConfig& config, State& state) {
 
 struct Fixture {
   ModelConfig config;
+  std::unique_ptr<Device> device;
   State state;
-  ThreadPool pool;
   DecodeEngine engine;
   explicit Fixture(const DecodeEngineOptions& options = {}, const ModelConfig& c = small_model(),
                    int threads = 2)
-      : config(c), state(), pool(threads), engine(weighted(), state, cpu_kernels(), pool, options) {}
+      : config(c),
+        device(open_test_device(threads)),
+        state(device.get()),
+        engine(weighted(), state, test_kernels(), *device, options) {}
 
   std::vector<std::vector<Hypothesis>> decode(const std::vector<SequenceRow>& rows,
                                               const SearchOptions& search,
@@ -113,8 +115,8 @@ void expect_same(const std::vector<Hypothesis>& a, const std::vector<Hypothesis>
 // log_probs of every token of each target, by the scoring graph: [targets][T][V].
 std::vector<std::vector<double>> score_all(Fixture& f, const Tokens& source,
                                            const std::vector<Tokens>& targets) {
-  Session session(compile({scoring_graph(f.config, {.all_log_probs = true})}, cpu_kernels()), cpu_kernels(),
-                  f.pool, f.state);
+  Session session(test_compile({scoring_graph(f.config, {.all_log_probs = true})}), test_kernels(), *f.device,
+                  f.state);
   const auto n = static_cast<int64_t>(targets.size());
   int64_t longest = 0;
   for (const Tokens& t : targets) longest = std::max(longest, static_cast<int64_t>(t.size()));
@@ -446,7 +448,7 @@ TEST(DecodeEngine, NamesTheRoomThatASentenceNeeds) {
 
 TEST(DecodeEngine, AModelWithDamagedWeightsIsAnError) {
   Fixture f;
-  f.state.get("decoder.0.feed_forward.down.bias").as<float>()[3] = std::nanf("");
+  change_state(f.state, "decoder.0.feed_forward.down.bias", [](Tensor& t) { t.set(3, std::nan("")); });
   EXPECT_THAT(refusal(f, {{.source = {3, 4}}}, with_beam(2)), HasSubstr("the model gave no number"));
 }
 
@@ -473,12 +475,12 @@ TEST(DecodeEngine, TellsWhereTimeGoesOnceAsked) {
 
 TEST(DecodeEngine, CachesComeAndGoWithTheEngine) {
   const ModelConfig config = small_model();
-  State state;
+  const std::unique_ptr<Device> device = open_test_device(1);
+  State state(device.get());
   set_weights(config, state);
   const size_t weights = state.bytes();
-  ThreadPool pool(1);
   {
-    DecodeEngine engine(config, state, cpu_kernels(), pool, {.max_rows = 8, .cache_positions = 64});
+    DecodeEngine engine(config, state, test_kernels(), *device, {.max_rows = 8, .cache_positions = 64});
     EXPECT_EQ(state.bytes(), weights + engine.cache_bytes());
     const size_t before = state.bytes();
     engine.decode(sentences(2), with_beam(2), {});

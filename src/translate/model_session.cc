@@ -22,20 +22,21 @@ DecodeEngineOptions engine_options(const ModelConfig& config, const ModelSession
 }  // namespace
 
 struct ModelSession::Parts {
-  Parts(const ModelConfig& config, Weights weights, ThreadPool& pool, const DecodeEngineOptions& options) {
-    add_all_cpu_kernels(kernels);
+  Parts(const ModelConfig& config, Weights weights, Device& device, const DecodeEngineOptions& options)
+      : state(&device) {
+    add_all_kernels(device.kind(), kernels);
     for (auto& [name, tensor] : weights) state.set(name, std::move(tensor));
-    engine = std::make_unique<DecodeEngine>(config, state, kernels, pool, options);
+    engine = std::make_unique<DecodeEngine>(config, state, kernels, device, options);
   }
   KernelTable kernels;
   State state;
   std::unique_ptr<DecodeEngine> engine;
 };
 
-ModelSession::ModelSession(ModelFile model, ThreadPool& pool, const ModelSessionOptions& options)
+ModelSession::ModelSession(ModelFile model, Device& device, const ModelSessionOptions& options)
     : config_(model.config),
       text_(std::move(model.text)),
-      parts_(std::make_unique<Parts>(config_, std::move(model.weights), pool,
+      parts_(std::make_unique<Parts>(config_, std::move(model.weights), device,
                                      engine_options(config_, options))) {}
 
 ModelSession::~ModelSession() = default;

@@ -8,7 +8,7 @@
 namespace floe {
 
 class DecodeEngine;
-class ThreadPool;
+class Device;
 
 struct ModelSessionOptions {
   bool kv_cache = true;  // false: every step reads the whole prefix anew, for comparison
@@ -17,8 +17,8 @@ struct ModelSessionOptions {
 
 class ModelSession {
  public:
-  // The pool must outlive the session. Takes the weights over.
-  ModelSession(ModelFile model, ThreadPool& pool, const ModelSessionOptions& options = {});
+  // The device must outlive the session. Takes the weights over.
+  ModelSession(ModelFile model, Device& device, const ModelSessionOptions& options = {});
   ~ModelSession();
   ModelSession(const ModelSession&) = delete;
   ModelSession& operator=(const ModelSession&) = delete;

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "compile/compile.h"
-#include "device/cpu/thread_pool.h"
+#include "device/device.h"
 #include "nn/transformer.h"
 #include "runtime/session.h"
 #include "runtime/state.h"
@@ -30,23 +30,24 @@ struct Scorer::Row {
 };
 
 struct Scorer::Engine {
-  Engine(const ModelConfig& config, Weights weights, ThreadPool& pool) {
-    add_all_cpu_kernels(kernels);
+  Engine(const ModelConfig& config, Weights weights, Device& device) : state(&device) {
+    add_all_kernels(device.kind(), kernels);
     for (auto& [name, tensor] : weights) state.set(name, std::move(tensor));
     Graph graph = scoring_graph(config, {});
     graph.set_name(kEntry);
-    session = std::make_unique<Session>(compile({graph}, kernels), kernels, pool, state);
+    session = std::make_unique<Session>(compile({graph}, kernels, {.device = device.kind()}), kernels, device,
+                                        state);
   }
   KernelTable kernels;
   State state;
   std::unique_ptr<Session> session;
 };
 
-Scorer::Scorer(ModelFile model, const ScorerOptions& options, ThreadPool& pool, Warn warn)
+Scorer::Scorer(ModelFile model, const ScorerOptions& options, Device& device, Warn warn)
     : text_(std::move(model.text)), config_(model.config), options_(options), warn_(std::move(warn)) {
   if (options_.batch_tokens < 1)
     fail_user("batch tokens is {}; it must be at least 1", options_.batch_tokens);
-  engine_ = std::make_unique<Engine>(config_, std::move(model.weights), pool);
+  engine_ = std::make_unique<Engine>(config_, std::move(model.weights), device);
 }
 
 Scorer::~Scorer() = default;

@@ -11,7 +11,7 @@
 
 namespace floe {
 
-class ThreadPool;
+class Device;
 
 struct ScorerOptions {
   int64_t batch_tokens = 8192;  // padded tokens of source and target together
@@ -29,7 +29,7 @@ class Scorer {
   using Warn = std::function<void(const std::string&)>;
 
   // The pool must outlive the scorer. Takes the weights over.
-  Scorer(ModelFile model, const ScorerOptions& options, ThreadPool& pool, Warn warn);
+  Scorer(ModelFile model, const ScorerOptions& options, Device& device, Warn warn);
   ~Scorer();
 
   // source[k] with target[k]; throws Error{user} with both counts when they differ. A side longer than the

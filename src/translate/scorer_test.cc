@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "base/file.h"
-#include "device/cpu/thread_pool.h"
+#include "testing/test_device.h"
 #include "text/temp_files_for_test.h"
 #include "translate/engine.h"
 #include "translate/model_session.h"
@@ -18,11 +18,11 @@ namespace {
 using testing::ElementsAre;
 
 struct Scored {
-  ThreadPool pool{2};
+  std::unique_ptr<Device> device = open_test_device();
   std::vector<std::string> warnings;
   Scorer scorer;
   explicit Scored(ModelFile model, const ScorerOptions& options = {})
-      : scorer(std::move(model), options, pool, [this](const std::string& w) { warnings.push_back(w); }) {}
+      : scorer(std::move(model), options, *device, [this](const std::string& w) { warnings.push_back(w); }) {}
   std::vector<PairScore> operator()(const std::vector<std::string>& source,
                                     const std::vector<std::string>& target) {
     return scorer.score(source, target);
@@ -30,8 +30,8 @@ struct Scored {
 };
 
 TEST(Scorer, GivesWhatTheSearchGaveItsTranslations) {
-  ThreadPool pool(2);
-  ModelSession session(small_model(), pool);
+  const std::unique_ptr<Device> device = open_test_device();
+  ModelSession session(small_model(), *device);
   SearchOptions search;
   search.beam = 8;
   search.n_best = 8;

@@ -45,7 +45,7 @@ TEST(SearchGraph, VerifiesAndNamesItsOutputs) {
 
 TEST(SearchGraph, EveryOpHasItsKernel) {
   for (const SearchGraphOptions& kind : every_kind()) {
-    const auto program = compile({search_graph(tiny(), kind)}, cpu_kernels());
+    const auto program = test_compile({search_graph(tiny(), kind)});
     EXPECT_THAT(program->entries[0].fallbacks, testing::IsEmpty()) << kind.name;
   }
 }
@@ -53,7 +53,7 @@ TEST(SearchGraph, EveryOpHasItsKernel) {
 // Caches, table and history are written where they lie: a copy of a cache at every step would be most of its
 // time.
 TEST(SearchGraph, NoStateIsCopied) {
-  const auto program = compile({search_graph(tiny(), every_kind()[0])}, cpu_kernels());
+  const auto program = test_compile({search_graph(tiny(), every_kind()[0])});
   for (const StepSpec& step : program->entries[0].steps) {
     EXPECT_NE(step.kernel, "copy") << step.op << " in " << step.where;
   }

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "base/file.h"
-#include "device/cpu/thread_pool.h"
+#include "testing/test_device.h"
 #include "translate/model_file.h"
 #include "translate/model_session.h"
 
@@ -24,12 +24,12 @@ class ArenTest : public testing::Test {
     if (!has_aren()) GTEST_SKIP() << aren_folder() << "/model.bin is absent";
   }
   ModelSession& session() {
-    if (!session_) session_.emplace(load_model(aren_folder()), pool_);
+    if (!session_) session_.emplace(load_model(aren_folder()), *device_);
     return *session_;
   }
   static void warn(const std::string& text) { ADD_FAILURE() << "unexpected warning: " << text; }
 
-  ThreadPool pool_{2};
+  std::unique_ptr<Device> device_ = open_test_device();
 
  private:
   std::optional<ModelSession> session_;

@@ -172,7 +172,7 @@ TEST_F(ArenBehaviour, AttentionOfACutLineIsAsWideAsTheWhole) {
 
 TEST_F(ArenBehaviour, TheInt8ModelWritesTheNamesToo) {
   if (!has_aren("-i8")) GTEST_SKIP() << aren_folder("-i8") << "/model.bin is absent";
-  ModelSession int8(load_model(aren_folder("-i8")), pool_);
+  ModelSession int8(load_model(aren_folder("-i8")), *device_);
   const std::vector<std::string> lines = {kAtzmon, kAchison, kAzza};
   for (const int64_t beam : {1, 2, 4}) {
     options_.search.beam = beam;

@@ -20,8 +20,10 @@ namespace {
 using Ids = std::vector<int32_t>;
 using Rows = std::vector<std::vector<double>>;  // [steps][target ids]
 
-// Both engines compute in f32. The reference's own step-by-step and whole-sentence passes differ by 3e-6.
+// Absolute near 0, relative far from it: a log-probability is a difference of f32 logits, so its error grows
+// with its size. At their worst Floe lies 1.4e-5 from the exact value, the reference 2.0e-5.
 constexpr double kTolerance = 1e-5;
+double tolerance(double reference) { return kTolerance + kTolerance * std::abs(reference); }
 
 struct Scored {
   Ids tokens;
@@ -118,12 +120,12 @@ std::vector<Rows> rows_by_word(const T* all, size_t steps, size_t vocabulary,
 }
 
 // [words][steps][target ids], by the kernels.
-std::vector<Rows> log_probs_of(ModelFile model, ThreadPool& pool, std::span<const Ids> words,
+std::vector<Rows> log_probs_of(ModelFile model, Device& device, std::span<const Ids> words,
                                std::span<const Scored> targets) {
-  State state;
+  State state(&device);
   for (auto& [name, tensor] : model.weights) state.set(name, std::move(tensor));
-  Session session(compile({scoring_graph(model.config, {.all_log_probs = true})}, cpu_kernels()),
-                  cpu_kernels(), pool, state);
+  Session session(test_compile({scoring_graph(model.config, {.all_log_probs = true})}), test_kernels(),
+                  device, state);
   const ScoringFeeds feeds = feeds_of(words, targets, model.config.start_id);
   session.run("scoring", std::vector<Feed>{{"source", view_of(feeds.source)},
                                            {"source_lengths", view_of(feeds.lengths)},
@@ -156,7 +158,8 @@ void expect_scores(const std::vector<Rows>& got, std::span<const Scored> want, i
     out.push_back(end);
     ASSERT_EQ(want[k].log_probs.size(), out.size());
     for (size_t t = 0; t < out.size(); ++t) {
-      EXPECT_NEAR(got[k][t][static_cast<size_t>(out[t])], want[k].log_probs[t], kTolerance)
+      const double log_prob = want[k].log_probs[t];
+      EXPECT_NEAR(got[k][t][static_cast<size_t>(out[t])], log_prob, tolerance(log_prob))
           << "word " << k << ", step " << t;
     }
   }
@@ -170,31 +173,25 @@ TEST_F(ArenNumbers, ScoreVectorsAreAsNearTheExactOnesAsTheReferences) {
   ASSERT_EQ(n, 50u);
   const auto words = std::span(want.words).first(n);
   const auto targets = std::span(want.greedy).first(n);
-  const auto got = log_probs_of(load_model(aren_folder()), pool_, words, targets);
+  const auto got = log_probs_of(load_model(aren_folder()), *device_, words, targets);
   const auto exact = exact_log_probs(load_model(aren_folder()), words, targets);
   // The reference's vectors end where the end token came first, which may be at once.
   const auto steps = [&](size_t k) { return std::min(want.vectors[k].size(), got[k].size()); };
-  double worst = 0;  // of the reference, from the exact value
+  double worst = 0, reference_worst = 0;  // distances from the exact value
+  size_t compared = 0;
   for (size_t k = 0; k < n; ++k) {
     for (size_t t = 0; t < steps(k); ++t) {
       ASSERT_EQ(got[k][t].size(), want.vectors[k][t].size());
-      for (size_t id = 0; id < got[k][t].size(); ++id)
-        worst = std::max(worst, std::abs(want.vectors[k][t][id] - exact[k][t][id]));
-    }
-  }
-  EXPECT_LT(worst, 1e-4);  // both compute the same function
-  size_t compared = 0, far = 0;
-  for (size_t k = 0; k < n; ++k) {
-    for (size_t t = 0; t < steps(k); ++t) {
       for (size_t id = 0; id < got[k][t].size(); ++id, ++compared) {
-        EXPECT_NEAR(got[k][t][id], exact[k][t][id], 2 * worst)
-            << "word " << k << ", step " << t << ", id " << id;
-        if (std::abs(got[k][t][id] - want.vectors[k][t][id]) > kTolerance) ++far;
+        const double peer = want.vectors[k][t][id];
+        EXPECT_NEAR(got[k][t][id], peer, tolerance(peer)) << "word " << k << ", step " << t << ", id " << id;
+        worst = std::max(worst, std::abs(got[k][t][id] - exact[k][t][id]));
+        reference_worst = std::max(reference_worst, std::abs(peer - exact[k][t][id]));
       }
     }
   }
-  // Some words bring both engines to the end of f32: there both miss the exact value by more.
-  EXPECT_LT(far, compared / 100);
+  EXPECT_LE(worst, reference_worst);
+  EXPECT_LT(reference_worst, 1e-4);  // both compute the same function
   EXPECT_GT(compared, 43u * 300);
 }
 
@@ -203,16 +200,16 @@ TEST_F(ArenNumbers, ScoresOfGivenTokensAreTheReferences) {
   ASSERT_EQ(want.words.size(), 500u);
   ModelFile model = load_model(aren_folder());
   const int32_t end = model.config.eos_id;
-  expect_scores(log_probs_of(std::move(model), pool_, want.words, want.greedy), want.greedy, end);
+  expect_scores(log_probs_of(std::move(model), *device_, want.words, want.greedy), want.greedy, end);
 }
 
 TEST_F(ArenNumbers, Int8WeightsGiveTheReferencesScoresAndStrings) {
   if (!has_aren("-i8")) GTEST_SKIP() << aren_folder("-i8") << "/model.bin is absent";
   const Reference& want = reference();
   const int32_t end = load_model(aren_folder("-i8")).config.eos_id;
-  expect_scores(log_probs_of(load_model(aren_folder("-i8")), pool_, want.words, want.int8_greedy),
+  expect_scores(log_probs_of(load_model(aren_folder("-i8")), *device_, want.words, want.int8_greedy),
                 want.int8_greedy, end);
-  ModelSession session(load_model(aren_folder("-i8")), pool_);
+  ModelSession session(load_model(aren_folder("-i8")), *device_);
   const auto got = session.engine().decode(rows_of(want.words), search_of(1, 1, session.config()), {});
   for (size_t k = 0; k < got.size(); ++k) EXPECT_EQ(got[k][0].tokens, want.int8_greedy[k].tokens) << k;
 }
@@ -234,8 +231,10 @@ TEST_F(ArenNumbers, GreedySearchGivesTheReferencesTokensAndScores) {
     }
     EXPECT_EQ(h.tokens, want.greedy[k].tokens) << k;
     ASSERT_EQ(h.token_log_probs.size(), h.tokens.size() + (h.ended ? 1 : 0));
-    for (size_t t = 0; t < h.token_log_probs.size(); ++t)
-      EXPECT_NEAR(h.token_log_probs[t], want.greedy[k].log_probs[t], kTolerance) << k << " " << t;
+    for (size_t t = 0; t < h.token_log_probs.size(); ++t) {
+      const double log_prob = want.greedy[k].log_probs[t];
+      EXPECT_NEAR(h.token_log_probs[t], log_prob, tolerance(log_prob)) << k << " " << t;
+    }
   }
   EXPECT_LT(empty, 10u);
 }
@@ -250,14 +249,15 @@ TEST_F(ArenNumbers, BeamsGiveTheReferencesListsAndScores) {
       ASSERT_EQ(got[k].size(), words[k].size()) << "beam " << beam << ", word " << k;
       for (size_t i = 0; i < words[k].size(); ++i) {
         EXPECT_EQ(got[k][i].tokens, words[k][i].tokens) << "beam " << beam << ", word " << k << ", " << i;
-        EXPECT_NEAR(got[k][i].score, words[k][i].score, kTolerance) << "beam " << beam << ", word " << k;
+        EXPECT_NEAR(got[k][i].score, words[k][i].score, tolerance(words[k][i].score))
+            << "beam " << beam << ", word " << k;
       }
     }
   }
 }
 
 TEST_F(ArenNumbers, WithoutCacheTheOutputIsTheSame) {
-  ModelSession plain(load_model(aren_folder()), pool_, {.kv_cache = false});
+  ModelSession plain(load_model(aren_folder()), *device_, {.kv_cache = false});
   const auto rows = rows_of(reference().words);
   for (const int64_t beam : {1, 4}) {
     const SearchOptions search = search_of(beam, beam, plain.config());
@@ -283,7 +283,7 @@ TEST_F(ArenNumbers, TheScorerSumsTheReferencesLogProbabilities) {
   }
   sources.emplace_back();
   targets.emplace_back();
-  const auto got = Scorer(std::move(model), {}, pool_, warn).score(sources, targets);
+  const auto got = Scorer(std::move(model), {}, *device_, warn).score(sources, targets);
   size_t without_ink = 0;  // words of a zero-width joiner alone
   for (size_t k = 0; k < want.words.size(); ++k) {
     const auto& log_probs = want.greedy[k].log_probs;

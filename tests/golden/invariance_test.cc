@@ -61,7 +61,7 @@ class Invariance : public testing::TestWithParam<Subject> {
  protected:
   void SetUp() override {
     if (GetParam().published && !has_aren()) GTEST_SKIP() << aren_folder() << "/model.bin is absent";
-    session_ = std::make_unique<ModelSession>(model(), two_);
+    session_ = std::make_unique<ModelSession>(model(), *two_);
     lines_ = made_up_lines(session_->text().source, GetParam().lines);
     options_.search.max_length = 30;
   }
@@ -81,7 +81,7 @@ class Invariance : public testing::TestWithParam<Subject> {
     options_.search.n_best = std::min<int64_t>(beam, 2);
   }
 
-  ThreadPool one_{1}, two_{2};
+  std::unique_ptr<Device> one_ = open_test_device(1), two_ = open_test_device(2);
   std::unique_ptr<ModelSession> session_;
   std::vector<std::string> lines_;
   TranslatorOptions options_;
@@ -112,7 +112,7 @@ TEST_P(Invariance, BatchesAndOrderChangeNoBit) {
 }
 
 TEST_P(Invariance, ThreadsChangeNoBit) {
-  ModelSession alone(model(), one_);
+  ModelSession alone(model(), *one_);
   for (const int64_t beam : {1, 4}) {
     use_beam(beam);
     expect_same(translate(alone, lines_, 64), translate(*session_, lines_, 64), fmt::format("beam {}", beam));
@@ -120,7 +120,7 @@ TEST_P(Invariance, ThreadsChangeNoBit) {
 }
 
 TEST_P(Invariance, TheCacheChangesNoText) {
-  ModelSession plain(model(), two_, {.kv_cache = false});
+  ModelSession plain(model(), *two_, {.kv_cache = false});
   for (const int64_t beam : {1, 4}) {
     use_beam(beam);
     const auto a = translate(plain, lines_, 64), b = translate(*session_, lines_, 64);

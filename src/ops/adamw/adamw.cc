@@ -12,7 +12,8 @@ std::vector<Type> infer(const InferArgs& args) {
   const Type& param = args.inputs[0];
   for (size_t i = 1; i < 4; ++i) {
     const Type& x = args.inputs[i];
-    bool fits = x.dtype == param.dtype && x.rank() == param.rank();
+    // A gradient may be narrower than the master weights it moves.
+    bool fits = (i == 1 ? is_float(x.dtype) : x.dtype == param.dtype) && x.rank() == param.rank();
     for (int k = 0; fits && k < x.rank(); ++k) fits = args.equal(x.dim(k), param.dim(k));
     if (!fits)
       args.fail("param, grad, m and v must have one type, got {} and {}", text_of(param), text_of(x));

@@ -9,7 +9,7 @@
 namespace floe {
 
 struct AdamW {
-  Value param, grad, m, v;  // one shape
+  Value param, grad, m, v;  // one shape; grad may have another floating type
   Value lr;                 // f32 []
   Value step;               // i32 [], 1 for the first
   Value scale, skip;        // f32 []

@@ -109,11 +109,13 @@ BoundKernel bind(const KernelCall& call) {
 }  // namespace
 
 void add_adamw_cpu(KernelTable& table) {
-  table.add({.op = "adamw",
-             .name = "adamw.f32",
-             .supports = [](const KernelSignature& s) { return s.inputs[0] == DType::f32; },
-             .bind = bind,
-             .in_place = {{0, 0}, {1, 2}, {2, 3}}});
+  table.add(
+      {.op = "adamw",
+       .name = "adamw.f32",
+       .supports =
+           [](const KernelSignature& s) { return s.inputs[0] == DType::f32 && s.inputs[1] == DType::f32; },
+       .bind = bind,
+       .in_place = {{0, 0}, {1, 2}, {2, 3}}});
 }
 
 }  // namespace floe

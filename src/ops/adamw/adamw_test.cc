@@ -24,10 +24,10 @@ OpCase case_of(const Shape& shape, int step, float skip = 0) {
 }
 
 TEST(AdamW, TakesTheStepOfTheFormula) {
-  for (const int step : {1, 2, 1000, 2000000000}) check_cpu_kernel(case_of({37, 3}, step));
-  check_cpu_kernel(case_of({}, 1));
-  check_cpu_kernel(case_of({0}, 1));
-  check_cpu_kernel(case_of({70001}, 3));
+  for (const int step : {1, 2, 1000, 2000000000}) check_kernel(case_of({37, 3}, step));
+  check_kernel(case_of({}, 1));
+  check_kernel(case_of({0}, 1));
+  check_kernel(case_of({70001}, 3));
 }
 
 // By hand: m = 0.1 * 2 = 0.2, v = 0.02 * 4 = 0.08; corrected 2 and 4; 1 * (1 - 0.1 * 0.5) - 0.1 * 2 / 2 =
@@ -39,7 +39,7 @@ TEST(AdamW, TheFirstStepMovesByTheLearningRate) {
   c.inputs[4] = CaseInput::of(Tensor::scalar(start[4]));
   c.inputs[6] = CaseInput::of(Tensor::scalar(1));
   c.attrs.set("weight_decay", 0.5);
-  const std::vector<Tensor> results = run_cpu_kernel(c);
+  const std::vector<Tensor> results = run_kernel(c);
   EXPECT_NEAR(results[0].at(0), 0.85, 1e-6);
   EXPECT_NEAR(results[1].at(0), 0.2, 1e-7);
   EXPECT_NEAR(results[2].at(0), 0.08, 1e-7);
@@ -51,25 +51,25 @@ TEST(AdamW, SkipLeavesEverythingAsItWas) {
   for (int64_t i = 0; i < 100; ++i) grad.set(i, std::numeric_limits<double>::quiet_NaN());
   c.inputs[1] = CaseInput::of(std::move(grad));
   c.ulps = 0;
-  check_cpu_kernel(c);
+  check_kernel(c);
 }
 
 TEST(AdamW, NanWithoutSkipIsSeen) {
   OpCase c = case_of({3}, 4);
   c.inputs[1] = CaseInput::of(Tensor::from_floats({3}, {1, std::numeric_limits<float>::quiet_NaN(), 2}));
-  check_cpu_kernel(c);
+  check_kernel(c);
 }
 
 TEST(AdamW, MayWriteWhereItReads) {
   const OpCase c = case_of({1000}, 5);
-  const std::vector<Tensor> want = run_cpu_kernel(c);
+  const std::vector<Tensor> want = run_kernel(c);
   std::vector<Tensor> inputs;
   for (const RefTensor& ref : case_inputs(c)) inputs.push_back(tensor_of(ref));
   std::vector<View> in;
   for (Tensor& tensor : inputs) in.push_back(view_of(tensor));
   const std::vector<View> out{in[0], in[2], in[3]};
   ThreadPool pool(2);
-  cpu_kernels()
+  kernels_of(DeviceKind::cpu)
       .named(DeviceKind::cpu, "adamw.f32")
       .bind({c.attrs, in, out, 2})
       .run({in, out, nullptr, &pool});

@@ -15,9 +15,9 @@ struct HeadsLayout {  // [batch, row, head, feature]; features contiguous
 struct AttentionSpec {
   int64_t batch, queries, keys, heads, key_heads, width, value_width;
   HeadsLayout q, k, v;
-  enum class Causal { none, top_left, bottom_right } causal;
-  float scale;
-  bool lengths, dropout;
+  enum class Causal { none, top_left, bottom_right } causal = Causal::none;
+  float scale = 1;
+  bool lengths = false, dropout = false;
   uint32_t threshold = 0;  // of the upper 24 bits of a Philox word: below, the probability is dropped
   float keep_factor = 1;   // 1 / (1 - dropout)
   uint32_t op_id = 0;

@@ -8,7 +8,6 @@
 #include <limits>
 #include <numeric>
 
-#include "device/cpu/thread_pool.h"
 #include "ops/all.h"
 #include "testing/op_case.h"
 
@@ -122,7 +121,7 @@ TEST(Attention, HasTheReferencesValues) {
     SCOPED_TRACE(text_of(s));
     OpCase c = forward(s);
     c.ulps = 64;
-    check_cpu_kernel(c);
+    check_kernel(c);
   }
 }
 
@@ -134,7 +133,7 @@ TEST(AttentionGrad, HasTheReferencesValues) {
     SCOPED_TRACE(text_of(s));
     OpCase c = backward(forward(s));
     c.ulps = 64 * 20;
-    check_cpu_kernel(c);
+    check_kernel(c);
   }
 }
 
@@ -144,7 +143,7 @@ TEST(AttentionWeights, HaveTheReferencesValues) {
     s.dropout = 0;
     OpCase c = weights(s);
     c.ulps = 64;
-    check_cpu_kernel(c);
+    check_kernel(c);
   }
 }
 
@@ -192,7 +191,7 @@ TEST(Attention, IsAsPreciseAsPlainSinglePrecision) {
       c.inputs[i] = CaseInput::of(tensor_of(scaled));
     }
     const std::vector<RefTensor> want = reference(c);
-    const std::vector<Tensor> got = run_cpu_kernel(c);
+    const std::vector<Tensor> got = run_kernel(c);
     double plain_error = 0, error = 0, plain_square = 0, square = 0;
     for (int64_t row = 0; row < 2 * 50 * 2; ++row) {
       const int64_t b = row / 100, h = row % 2;
@@ -263,8 +262,8 @@ TEST(Attention, GivesABatchRowTheSameBitsInAnyPlaceAndOnAnyThreads) {
     }
     straight.threads = 1;
     turned.threads = 3;
-    const std::vector<Tensor> one = run_cpu_kernel(straight);
-    const std::vector<Tensor> other = run_cpu_kernel(turned);
+    const std::vector<Tensor> one = run_kernel(straight);
+    const std::vector<Tensor> other = run_kernel(turned);
     for (size_t k = 0; k < one.size(); ++k) {
       const size_t bytes = one[k].bytes() / 3;
       for (size_t row = 0; row < 3; ++row) {
@@ -309,8 +308,8 @@ TEST(Attention, DoesNotReadKeysBeyondLengths) {
     std::vector<Tensor> inputs = tensors_of(c);
     for (const size_t k : {1, 2}) padded.inputs[k] = CaseInput::of(pad_keys(inputs[k], 131));
     padded.inputs[0] = CaseInput::of(std::move(inputs[0]));
-    const std::vector<Tensor> want = run_cpu_kernel(c);
-    const std::vector<Tensor> got = run_cpu_kernel(padded);
+    const std::vector<Tensor> want = run_kernel(c);
+    const std::vector<Tensor> got = run_kernel(padded);
     for (size_t k = 0; k < want.size(); ++k) {
       const size_t bytes = want[k].bytes() / 2, padded_bytes = got[k].bytes() / 2;
       for (size_t row = 0; row < 2; ++row) {
@@ -336,8 +335,8 @@ TEST(Attention, KeepsTheFutureFromThePast) {
     spoilt.inputs[k] = CaseInput::of(std::move(inputs[k]));
   }
   spoilt.inputs[0] = CaseInput::of(std::move(inputs[0]));
-  const std::vector<Tensor> want = run_cpu_kernel(clean);
-  const std::vector<Tensor> got = run_cpu_kernel(spoilt);
+  const std::vector<Tensor> want = run_kernel(clean);
+  const std::vector<Tensor> got = run_kernel(spoilt);
   EXPECT_TRUE(same_bytes(want[0].data(), got[0].data(), 40 * 16 * sizeof(float)));
   for (int64_t i = 40 * 16; i < got[0].size(); ++i) ASSERT_TRUE(std::isnan(got[0].at(i))) << i;
 }
@@ -361,21 +360,43 @@ TEST(Attention, ReadsSlicesOfAMergedProjection) {
     views.push_back(view);
     apart.inputs[static_cast<size_t>(part)] = CaseInput::of(std::move(copy));
   }
-  ThreadPool pool(2);
-  for (const char* name : {"attention.f32", "attention_grad.f32"}) {
-    const Kernel& kernel = cpu_kernels().named(DeviceKind::cpu, name);
-    EXPECT_EQ(kernel.strided_inputs, 0b111u);
-    const std::vector<Tensor> want = run_cpu_kernel(apart);
-    std::vector<Tensor> others = tensors_of(apart), got;
+  const std::unique_ptr<Device> device = open_test_device();
+  const DeviceBuffer merged_memory(*device, projection.bytes());
+  device->upload(merged_memory.data(), projection.data(), projection.bytes());
+  for (int64_t part = 0; part < 3; ++part)
+    views[static_cast<size_t>(part)].data = static_cast<float*>(merged_memory.data()) + part * kH * kD;
+  for (const char* op : {"attention", "attention_grad"}) {
+    const std::vector<Tensor> want = run_kernel(apart);
+    const std::vector<Tensor> others = tensors_of(apart);
+    KernelSignature signature{op, {}, {}, {}, &apart.attrs};
+    for (const Tensor& tensor : others) {
+      signature.inputs.push_back(tensor.dtype());
+      signature.ranks.push_back(static_cast<int>(tensor.shape().size()));
+    }
+    for (const Tensor& tensor : want) signature.outputs.push_back(tensor.dtype());
+    const Kernel* kernel = test_kernels().find(device->kind(), signature);
+    ASSERT_NE(kernel, nullptr);
+    EXPECT_EQ(kernel->strided_inputs, 0b111u);
+    std::vector<DeviceBuffer> memory;
     std::vector<View> inputs = views, outputs;
-    for (size_t k = 3; k < others.size(); ++k) inputs.push_back(view_of(others[k]));
-    for (const Tensor& tensor : want) got.emplace_back(tensor.dtype(), tensor.shape());
-    for (Tensor& tensor : got) outputs.push_back(view_of(tensor));
-    const BoundKernel bound = kernel.bind({apart.attrs, inputs, outputs, 2});
-    Tensor workspace(DType::u8, {static_cast<int64_t>(bound.workspace)});
-    bound.run({inputs, outputs, workspace.data(), &pool});
-    for (size_t k = 0; k < want.size(); ++k)
-      EXPECT_TRUE(same_bytes(want[k].data(), got[k].data(), want[k].bytes()));
+    for (size_t k = 3; k < others.size(); ++k) {
+      memory.emplace_back(*device, others[k].bytes());
+      device->upload(memory.back().data(), others[k].data(), others[k].bytes());
+      inputs.emplace_back(memory.back().data(), others[k].dtype(), others[k].shape());
+    }
+    for (const Tensor& tensor : want) {
+      memory.emplace_back(*device, tensor.bytes());
+      outputs.emplace_back(memory.back().data(), tensor.dtype(), tensor.shape());
+    }
+    const BoundKernel bound = kernel->bind({apart.attrs, inputs, outputs, 2, 0, device.get()});
+    const DeviceBuffer workspace(*device, bound.workspace);
+    bound.run({inputs, outputs, workspace.data(), device->pool(), nullptr, device->stream()});
+    for (size_t k = 0; k < want.size(); ++k) {
+      Tensor got(want[k].dtype(), want[k].shape());
+      device->download(got.data(), outputs[k].data, got.bytes());
+      device->wait();
+      EXPECT_TRUE(same_bytes(want[k].data(), got.data(), want[k].bytes())) << op << " " << k;
+    }
     apart = backward(apart);
   }
 }
@@ -383,8 +404,8 @@ TEST(Attention, ReadsSlicesOfAMergedProjection) {
 TEST(Attention, GivesExactZerosToARowWithoutKeysAndLeavesOthersAlone) {
   Sizes s{.batch = 3, .queries = 4, .keys = 9, .lengths = {9, 0, 5}};
   const OpCase c = forward(s);
-  const std::vector<Tensor> masked = run_cpu_kernel(c);
-  const std::vector<Tensor> gradients = run_cpu_kernel(backward(c));
+  const std::vector<Tensor> masked = run_kernel(c);
+  const std::vector<Tensor> gradients = run_kernel(backward(c));
   for (int64_t i = 0; i < 4 * 2 * 8; ++i) EXPECT_EQ(masked[0].at(4 * 2 * 8 + i), 0);
   for (int64_t i = 0; i < 2 * 4; ++i)
     EXPECT_EQ(masked[1].at(2 * 4 + i), -std::numeric_limits<double>::infinity());
@@ -398,7 +419,7 @@ TEST(Attention, GivesExactZerosToARowWithoutKeysAndLeavesOthersAlone) {
     }
   }
   s.lengths[1] = 9;
-  const std::vector<Tensor> open = run_cpu_kernel(forward(s));
+  const std::vector<Tensor> open = run_kernel(forward(s));
   for (const size_t row : {0, 2}) {
     const size_t bytes = open[0].bytes() / 3;
     EXPECT_TRUE(same_bytes(open[0].as<char>() + row * bytes, masked[0].as<char>() + row * bytes, bytes));
@@ -411,7 +432,7 @@ TEST(Attention, AveragesValuesWhenKeysAreZero) {
   Tensor ones(DType::f32, {1, 100, 1, 8});
   std::fill_n(ones.as<float>(), 800, 1.0f);
   c.inputs[2] = CaseInput::of(std::move(ones));
-  const std::vector<Tensor> result = run_cpu_kernel(c);
+  const std::vector<Tensor> result = run_kernel(c);
   // 100 * (1 / 100) with one rounding.
   for (int64_t i = 0; i < result[0].size(); ++i) EXPECT_NEAR(result[0].at(i), 1, 0x1p-23);
   for (int64_t i = 0; i < 2; ++i) EXPECT_NEAR(result[1].at(i), std::log(100.0), 0x1p-21);
@@ -425,11 +446,11 @@ TEST(Attention, SurvivesLargeScores) {
     for (int64_t j = 0; j < 97; ++j) k.set(4 * j, value * 2);
     c.inputs[0] = CaseInput::of(std::move(q));
     c.inputs[1] = CaseInput::of(std::move(k));
-    check_cpu_kernel(c);
+    check_kernel(c);
     // lse near 1e5 is a multiple of 2^-7 in f32, which is the relative error of probabilities recomputed from
     // it.
     const std::vector<RefTensor> want = reference(backward(c));
-    const std::vector<Tensor> got = run_cpu_kernel(backward(c));
+    const std::vector<Tensor> got = run_kernel(backward(c));
     for (int64_t i = 0; i < got[2].size(); ++i) {
       EXPECT_NEAR(got[2].at(i), want[2].f[static_cast<size_t>(i)], 0x1p-7 * 3 / 97);
     }
@@ -444,7 +465,7 @@ TEST(Attention, PassesNanToItsRowOnly) {
   std::vector<Tensor> inputs = tensors_of(c);
   inputs[0].set(8 * 2 * 8 + 16 * 3, kNan);  // batch row 1, query 3, head 0
   c.inputs[0] = CaseInput::of(std::move(inputs[0]));
-  check_cpu_kernel(c);
+  check_kernel(c);
 }
 
 TEST(Attention, DropsTheAskedShareAndKeepsTheMean) {
@@ -454,7 +475,7 @@ TEST(Attention, DropsTheAskedShareAndKeepsTheMean) {
   std::fill_n(ones.as<float>(), ones.size(), 1.0f);
   c.inputs[1] = CaseInput::of(Tensor(DType::f32, {8, 64, 2, 8}));
   c.inputs[2] = CaseInput::of(std::move(ones));
-  const std::vector<Tensor> result = run_cpu_kernel(c);
+  const std::vector<Tensor> result = run_kernel(c);
   double sum = 0;
   for (int64_t i = 0; i < result[0].size(); i += 8) sum += result[0].at(i);
   const double n = 8 * 64 * 2 * 64;  // independent masks of deviation sqrt(rate / (1 - rate))

@@ -19,7 +19,7 @@ OpCase make(const std::vector<int32_t>& table, const std::vector<int32_t>& posit
 
 std::string message(const OpCase& c) {
   try {
-    run_cpu_kernel(c);
+    run_kernel(c);
   } catch (const Error& error) {
     return error.what();
   }
@@ -27,19 +27,19 @@ std::string message(const OpCase& c) {
 }
 
 TEST(CacheAppend, WritesThroughTheTable) {
-  check_cpu_kernel(make({4, 1, 0, 2}, {2, 5}));    // row 0 crosses from block 4 into block 1
-  check_cpu_kernel(make({4, 1, -1, -1}, {0, 1}));  // row 1 is finished
+  check_kernel(make({4, 1, 0, 2}, {2, 5}));    // row 0 crosses from block 4 into block 1
+  check_kernel(make({4, 1, -1, -1}, {0, 1}));  // row 1 is finished
 }
 
 TEST(CacheAppend, TakesNothing) {
   OpCase c = make({0, 0, 0, 0}, {0, 0});
   c.inputs[1] = CaseInput::normal({2, 0, 2, 3});
-  check_cpu_kernel(c);
+  check_kernel(c);
 }
 
 TEST(CacheAppend, WorksInPlace) {
   const OpCase c = make({4, 1, 0, 2}, {2, 5});
-  const std::vector<Tensor> apart = run_cpu_kernel(c);
+  const std::vector<Tensor> apart = run_kernel(c);
   std::vector<Tensor> inputs;
   for (const RefTensor& input : case_inputs(c)) inputs.push_back(tensor_of(input));
   std::vector<View> views;
@@ -47,12 +47,13 @@ TEST(CacheAppend, WorksInPlace) {
   const std::vector<View> out{views[0]};
   ThreadPool pool(2);
   const BoundKernel bound =
-      cpu_kernels().named(DeviceKind::cpu, "cache_append").bind({c.attrs, views, out, 2});
+      kernels_of(DeviceKind::cpu).named(DeviceKind::cpu, "cache_append").bind({c.attrs, views, out, 2});
   bound.run({views, out, nullptr, &pool});
   EXPECT_EQ(std::memcmp(inputs[0].data(), apart[0].data(), apart[0].bytes()), 0);
 }
 
 TEST(CacheAppend, RefusesWhatLiesOutside) {
+  FLOE_NEEDS_CPU();
   EXPECT_EQ(message(make({4, 1, 0, 2}, {2, 6})),
             "[cache_append] row 1: position 8 is outside its table of 2 blocks of 4");
   EXPECT_EQ(message(make({4, 5, 0, 2}, {2, 5})), "[cache_append] row 0: table names block 5 of 5");

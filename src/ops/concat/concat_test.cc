@@ -16,17 +16,17 @@ OpCase case_of(std::vector<Shape> shapes, int64_t axis) {
 }
 
 TEST(Concat, PutsOneAfterTheOther) {
-  check_cpu_kernel(case_of({{3}, {5}, {1}}, 0));
-  check_cpu_kernel(case_of({{4, 3}, {4, 7}}, 1));
-  check_cpu_kernel(case_of({{4, 3}, {2, 3}}, 0));
-  check_cpu_kernel(case_of({{2, 3, 5}, {2, 1, 5}}, -2));
-  check_cpu_kernel(case_of({{70000, 1}, {70000, 2}}, 1));
+  check_kernel(case_of({{3}, {5}, {1}}, 0));
+  check_kernel(case_of({{4, 3}, {4, 7}}, 1));
+  check_kernel(case_of({{4, 3}, {2, 3}}, 0));
+  check_kernel(case_of({{2, 3, 5}, {2, 1, 5}}, -2));
+  check_kernel(case_of({{70000, 1}, {70000, 2}}, 1));
 }
 
 TEST(Concat, TakesOneInputAndEmptyOnes) {
-  check_cpu_kernel(case_of({{4, 3}}, 1));
-  check_cpu_kernel(case_of({{4, 0}, {4, 2}}, 1));
-  check_cpu_kernel(case_of({{0, 2}, {0, 3}}, 1));
+  check_kernel(case_of({{4, 3}}, 1));
+  check_kernel(case_of({{4, 0}, {4, 2}}, 1));
+  check_kernel(case_of({{0, 2}, {0, 3}}, 1));
 }
 
 TEST(Concat, HasAGradient) { check_gradient(case_of({{3, 2}, {3, 4}, {3, 1}}, 1)); }

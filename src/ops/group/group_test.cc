@@ -55,7 +55,7 @@ TEST(GroupOnCpu, RunsEveryScalarFunctionOnOddShapes) {
       OpCase c{row.name, {}, attrs_of(row)};
       for (int i = 0; i < row.arity; ++i) c.inputs.push_back(operand(row, i, shape));
       SCOPED_TRACE(row.name + " " + text_of(shape));
-      check_cpu_kernel(c);
+      check_kernel(c);
     }
   }
 }
@@ -75,11 +75,11 @@ TEST(GroupOnCpu, BroadcastsOperandsLikeNumPy) {
                                                   {{600, 1}, {1, 600}}};
   for (const auto& pair : shapes) {
     SCOPED_TRACE(text_of(pair[0]) + text_of(pair[1]));
-    check_cpu_kernel({"sub", {CaseInput::normal(pair[0]), CaseInput::normal(pair[1])}, {}});
-    check_cpu_kernel({"sub", {CaseInput::normal(pair[1]), CaseInput::normal(pair[0])}, {}});
+    check_kernel({"sub", {CaseInput::normal(pair[0]), CaseInput::normal(pair[1])}, {}});
+    check_kernel({"sub", {CaseInput::normal(pair[1]), CaseInput::normal(pair[0])}, {}});
   }
-  check_cpu_kernel({"broadcast", {CaseInput::normal({3, 1})}, {{"dims", Dims{2, 3, 5}}}});
-  check_cpu_kernel({"broadcast", {CaseInput::integers({}, 0, 2, DType::boolean)}, {{"dims", Dims{1000}}}});
+  check_kernel({"broadcast", {CaseInput::normal({3, 1})}, {{"dims", Dims{2, 3, 5}}}});
+  check_kernel({"broadcast", {CaseInput::integers({}, 0, 2, DType::boolean)}, {{"dims", Dims{1000}}}});
 }
 
 TEST(GroupOnCpu, GivesTheReferenceOnNonFiniteOperands) {
@@ -95,7 +95,7 @@ TEST(GroupOnCpu, GivesTheReferenceOnNonFiniteOperands) {
                              : CaseInput::of(Tensor::from_doubles(DType::f32, shape, special)));
     }
     SCOPED_TRACE(row.name);
-    check_cpu_kernel(c);
+    check_kernel(c);
   }
 }
 
@@ -115,23 +115,23 @@ TEST(GroupOnCpu, ComputesIntegersExactly) {
     for (const char* name : {"add", "sub", "mul", "max", "min", "lt", "le", "eq", "ne"}) {
       SCOPED_TRACE(std::string(name) + " " + std::string(name_of(type)));
       const int64_t low = type == DType::u8 ? 0 : -100;
-      check_cpu_kernel(
+      check_kernel(
           {name,
            {CaseInput::integers({3, 211}, low, 100, type), CaseInput::integers({211}, low, 100, type)},
            {}});
     }
     for (const char* name : {"floordiv", "rem"}) {
-      check_cpu_kernel(
+      check_kernel(
           {name, {CaseInput::integers({3, 211}, 0, 100, type), CaseInput::integers({211}, 1, 9, type)}, {}});
     }
     for (const DType to : {DType::f32, DType::boolean, DType::i8, DType::u8, DType::i32, DType::i64}) {
-      check_cpu_kernel({"cast", {CaseInput::integers({777}, 0, 3, type)}, {{"dtype", to}}});
-      check_cpu_kernel({"cast", {CaseInput::integers({777}, 0, 2, DType::boolean)}, {{"dtype", to}}});
-      check_cpu_kernel({"cast", {CaseInput::uniform({777}, -300, 300)}, {{"dtype", to}}});
+      check_kernel({"cast", {CaseInput::integers({777}, 0, 3, type)}, {{"dtype", to}}});
+      check_kernel({"cast", {CaseInput::integers({777}, 0, 2, DType::boolean)}, {{"dtype", to}}});
+      check_kernel({"cast", {CaseInput::uniform({777}, -300, 300)}, {{"dtype", to}}});
     }
   }
   for (const char* name : {"lt", "le", "eq", "ne"}) {
-    check_cpu_kernel(
+    check_kernel(
         {name,
          {CaseInput::integers({99}, 0, 2, DType::boolean), CaseInput::integers({99}, 0, 2, DType::boolean)},
          {}});
@@ -139,24 +139,25 @@ TEST(GroupOnCpu, ComputesIntegersExactly) {
 }
 
 TEST(GroupOnCpu, WrapsIntegersAndRefusesDivisionByZero) {
+  FLOE_NEEDS_CPU();
   const int32_t least = std::numeric_limits<int32_t>::min();
   const int32_t most = std::numeric_limits<int32_t>::max();
-  check_cpu_kernel({"floordiv",
-                    {CaseInput::of(Tensor::from_ints({3}, {least, -7, 7})),
-                     CaseInput::of(Tensor::from_ints({3}, {-1, 2, -2}))},
-                    {}});
-  check_cpu_kernel({"rem",
-                    {CaseInput::of(Tensor::from_ints({3}, {least, -7, 7})),
-                     CaseInput::of(Tensor::from_ints({3}, {-1, 2, -2}))},
-                    {}});
-  check_cpu_kernel(
+  check_kernel({"floordiv",
+                {CaseInput::of(Tensor::from_ints({3}, {least, -7, 7})),
+                 CaseInput::of(Tensor::from_ints({3}, {-1, 2, -2}))},
+                {}});
+  check_kernel({"rem",
+                {CaseInput::of(Tensor::from_ints({3}, {least, -7, 7})),
+                 CaseInput::of(Tensor::from_ints({3}, {-1, 2, -2}))},
+                {}});
+  check_kernel(
       {"add",
        {CaseInput::of(Tensor::from_ints({1}, {most})), CaseInput::of(Tensor::from_ints({1}, {most}))},
        {}});
   try {
-    run_cpu_kernel({"floordiv",
-                    {CaseInput::of(Tensor::from_ints({1}, {1})), CaseInput::of(Tensor::from_ints({1}, {0}))},
-                    {}});
+    run_kernel({"floordiv",
+                {CaseInput::of(Tensor::from_ints({1}, {1})), CaseInput::of(Tensor::from_ints({1}, {0}))},
+                {}});
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::user);
@@ -167,7 +168,7 @@ TEST(GroupOnCpu, WrapsIntegersAndRefusesDivisionByZero) {
 TEST(GroupOnCpu, DividesFloatsAsPythonDoes) {
   const auto floats = [](const std::vector<float>& v) { return CaseInput::of(Tensor::from_floats({3}, v)); };
   const Tensor y =
-      std::move(run_cpu_kernel({"floordiv", {floats({1, 0.5, 6}), floats({0.1f, 0.1f, 0.2f})}, {}})[0]);
+      std::move(run_kernel({"floordiv", {floats({1, 0.5, 6}), floats({0.1f, 0.1f, 0.2f})}, {}})[0]);
   EXPECT_EQ(y.at(0), 9);
   EXPECT_EQ(y.at(1), 4);
   EXPECT_EQ(y.at(2), 29);
@@ -177,15 +178,15 @@ TEST(GroupOnCpu, DropsOutByTheSameMaskAsTheReference) {
   for (const Shape& shape : {Shape{3, 7}, Shape{2, 3, 5}, Shape{2, 5, 512}, Shape{2, 2, 1100},
                              Shape{2, 3, 4, 70}, Shape{1, 1, 1}, Shape{0, 3, 4}, Shape{70000, 2}}) {
     SCOPED_TRACE(text_of(shape));
-    check_cpu_kernel({"dropout",
-                      {CaseInput::normal(shape), CaseInput::integers({}, 0, 1 << 20),
-                       CaseInput::integers({shape[0]}, 0, 1 << 20)},
-                      {{"p", 0.25}, {"op_id", int64_t{9}}}});
+    check_kernel({"dropout",
+                  {CaseInput::normal(shape), CaseInput::integers({}, 0, 1 << 20),
+                   CaseInput::integers({shape[0]}, 0, 1 << 20)},
+                  {{"p", 0.25}, {"op_id", int64_t{9}}}});
     Dims dims;
     for (const int64_t dim : shape) dims.emplace_back(dim);
-    check_cpu_kernel({"uniform",
-                      {CaseInput::integers({}, -5, 1 << 20), CaseInput::integers({shape[0]}, 0, 1 << 20)},
-                      {{"dims", dims}, {"op_id", int64_t{1} << 31}}});
+    check_kernel({"uniform",
+                  {CaseInput::integers({}, -5, 1 << 20), CaseInput::integers({shape[0]}, 0, 1 << 20)},
+                  {{"dims", dims}, {"op_id", int64_t{1} << 31}}});
   }
 }
 
@@ -241,7 +242,8 @@ TEST(GroupOnCpu, ReadsRowsWithStrides) {
   View view(whole.as<float>() + 6, DType::f32, {4, 6});
   view.strides[0] = 18;
   const std::vector<View> in = {view}, out = {view_of(y)};
-  const BoundKernel bound = cpu_kernels().named(DeviceKind::cpu, "group.tiles").bind({attrs, in, out, 1});
+  const BoundKernel bound =
+      kernels_of(DeviceKind::cpu).named(DeviceKind::cpu, "group.tiles").bind({attrs, in, out, 1});
   Tensor workspace(DType::u8, {static_cast<int64_t>(bound.workspace)});
   ThreadPool pool(1);
   bound.run({in, out, workspace.data(), &pool});
@@ -262,7 +264,7 @@ TEST(GroupOnCpu, GivesTheSameBitsForAnyNumberOfThreads) {
 TEST(GroupOnCpu, SupportsNoHalfPrecision) {
   const Attrs attrs;
   const auto find = [&](DType type) {
-    return cpu_kernels().find(DeviceKind::cpu, {"group", {type}, {1}, {type}, &attrs});
+    return kernels_of(DeviceKind::cpu).find(DeviceKind::cpu, {"group", {type}, {1}, {type}, &attrs});
   };
   EXPECT_NE(find(DType::f32), nullptr);
   for (const DType type : {DType::bf16, DType::f16, DType::f64}) EXPECT_EQ(find(type), nullptr);

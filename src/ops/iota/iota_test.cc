@@ -11,7 +11,7 @@ namespace {
 TEST(Iota, CountsAlongItsAxis) {
   for (const int64_t axis : {0, 1, -1}) {
     for (const Dims& dims : {Dims{Dim(3), Dim(4), Dim(2)}, Dims{Dim(2), Dim(0), Dim(5)}}) {
-      check_cpu_kernel({"iota", {}, {{"dims", dims}, {"axis", axis}, {"start", Dims{Dim(-2)}}}});
+      check_kernel({"iota", {}, {{"dims", dims}, {"axis", axis}, {"start", Dims{Dim(-2)}}}});
     }
   }
 }

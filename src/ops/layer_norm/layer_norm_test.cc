@@ -27,20 +27,20 @@ OpCase backward(const Shape& shape, double eps = 1e-5) {
 TEST(LayerNorm, HasTheReferencesValuesAtOddSizes) {
   for (const Shape& shape : {Shape{0, 5}, {3, 2, 7}, {5, 64}, {2, 257}, {3, 512}, {1031, 33}}) {
     SCOPED_TRACE(text_of(shape));
-    check_cpu_kernel(forward(shape));
-    check_cpu_kernel(backward(shape));
+    check_kernel(forward(shape));
+    check_kernel(backward(shape));
   }
-  check_cpu_kernel(forward({4, 1}, 1));
-  check_cpu_kernel(backward({4, 1}, 1));
+  check_kernel(forward({4, 1}, 1));
+  check_kernel(backward({4, 1}, 1));
 }
 
 TEST(LayerNorm, TakesManyRows) {
-  check_cpu_kernel(forward({66000, 5}));
+  check_kernel(forward({66000, 5}));
   OpCase grad = backward({66000, 5});
   // dgamma sums 66000 rows one after the other within a block of 1032 and then 64 blocks: rounding grows at
   // most with their number, here 1032 + 64 half units of sums about as large as the result.
   grad.ulps = 1100;
-  check_cpu_kernel(grad);
+  check_kernel(grad);
 }
 
 TEST(LayerNorm, KeepsItsPrecisionFarFromZero) {
@@ -51,7 +51,7 @@ TEST(LayerNorm, KeepsItsPrecisionFarFromZero) {
   for (int64_t i = 0; i < x.size(); ++i) x.set(i, 1e4 + static_cast<double>(i % 7));
   c.inputs[0] = CaseInput::of(std::move(x));
   c.ulps = 16e4;
-  check_cpu_kernel(c);
+  check_kernel(c);
 }
 
 TEST(LayerNorm, PassesNanAndInfinityToTheirRowsOnly) {
@@ -61,7 +61,7 @@ TEST(LayerNorm, PassesNanAndInfinityToTheirRowsOnly) {
   x.set(3, std::numeric_limits<double>::quiet_NaN());
   x.set(45, std::numeric_limits<double>::infinity());
   c.inputs[0] = CaseInput::of(std::move(x));
-  check_cpu_kernel(c);
+  check_kernel(c);
 }
 
 // d and eps are powers of two: the meaning's constants are f32, and these round to themselves.
@@ -78,9 +78,9 @@ TEST(LayerNorm, HasTheRightGradient) {
 TEST(LayerNorm, DoesNotDependOnThreads) {
   for (OpCase c : {forward({300, 96}), backward({300, 96})}) {
     c.threads = 1;
-    const std::vector<Tensor> one = run_cpu_kernel(c);
+    const std::vector<Tensor> one = run_kernel(c);
     c.threads = 3;
-    const std::vector<Tensor> three = run_cpu_kernel(c);
+    const std::vector<Tensor> three = run_kernel(c);
     for (size_t k = 0; k < one.size(); ++k) {
       EXPECT_EQ(std::memcmp(one[k].data(), three[k].data(), one[k].bytes()), 0) << c.op << " result " << k;
     }

@@ -39,23 +39,23 @@ constexpr const char* kOps[] = {"linear_cross_entropy", "linear_cross_entropy_gr
 
 TEST(LinearCrossEntropy, GivesSumsAndGradients) {
   for (const char* op : kOps) {
-    check_cpu_kernel(case_of(op, {{3, 5}, 7, 11}));
-    check_cpu_kernel(case_of(op, {{3, 5}, 7, 11, true, 0.1}));
-    check_cpu_kernel(case_of(op, {{37}, 20, 101, true}));
-    check_cpu_kernel(case_of(op, {{1}, 1, 1, false, 0.1}));
-    check_cpu_kernel(case_of(op, {{1}, 8, 2}));
-    check_cpu_kernel(case_of(op, {{600}, 16, 30, true, 0.1}));  // more than one chunk
-    check_cpu_kernel(case_of(op, {{150}, 8, 30011, false, 0.1}));
-    check_cpu_kernel(case_of(op, {{70000}, 1, 2}));
+    check_kernel(case_of(op, {{3, 5}, 7, 11}));
+    check_kernel(case_of(op, {{3, 5}, 7, 11, true, 0.1}));
+    check_kernel(case_of(op, {{37}, 20, 101, true}));
+    check_kernel(case_of(op, {{1}, 1, 1, false, 0.1}));
+    check_kernel(case_of(op, {{1}, 8, 2}));
+    check_kernel(case_of(op, {{600}, 16, 30, true, 0.1}));  // more than one chunk
+    check_kernel(case_of(op, {{150}, 8, 30011, false, 0.1}));
+    check_kernel(case_of(op, {{70000}, 1, 2}));
   }
 }
 
 TEST(LinearCrossEntropy, NoRowsOrOnlyIgnoredOnesGiveZero) {
   for (const char* op : kOps) {
-    check_cpu_kernel(case_of(op, {{0, 5}, 7, 11, true, 0.1}));
+    check_kernel(case_of(op, {{0, 5}, 7, 11, true, 0.1}));
     OpCase c = case_of(op, {{6}, 7, 11, true, 0.1});
     c.inputs[2] = CaseInput::of(Tensor(DType::i32, {6}));
-    check_cpu_kernel(c);
+    check_kernel(c);
   }
 }
 
@@ -65,8 +65,8 @@ TEST(LinearCrossEntropy, DoesNotReadIgnoredRows) {
     Tensor x = Tensor::from_floats({3, 2}, {1, 2, std::numeric_limits<float>::quiet_NaN(), 1, -1, 0.5f});
     c.inputs[0] = CaseInput::of(std::move(x));
     c.inputs[2] = CaseInput::of(Tensor::from_ints({3}, {1, kIgnore, 4}));
-    check_cpu_kernel(c);
-    EXPECT_TRUE(std::isfinite(run_cpu_kernel(c)[0].at(0)));
+    check_kernel(c);
+    EXPECT_TRUE(std::isfinite(run_kernel(c)[0].at(0)));
   }
 }
 
@@ -78,7 +78,7 @@ TEST(LinearCrossEntropy, ALogitThatIsNotFiniteGivesNan) {
         OpCase c = case_of(op, {{3}, 2, 5, true, smoothing});
         c.inputs[2] = CaseInput::of(Tensor::from_ints({3}, {1, kIgnore, 4}));
         c.inputs[3] = CaseInput::of(Tensor::from_floats({5}, {0, 1, bad, 0, 0}));
-        const std::vector<Tensor> results = run_cpu_kernel(c);
+        const std::vector<Tensor> results = run_kernel(c);
         EXPECT_TRUE(std::isnan(results[0].at(0)));
         EXPECT_TRUE(std::isnan(results[1].at(0)));
         EXPECT_EQ(results[2].at(0), 2);
@@ -95,9 +95,9 @@ TEST(LinearCrossEntropy, ALogitThatIsNotFiniteGivesNan) {
 TEST(LinearCrossEntropy, DoesNotDependOnThreads) {
   OpCase c = case_of("linear_cross_entropy_grad", {{150}, 40, 5003, true, 0.1});
   c.threads = 1;
-  const std::vector<Tensor> one = run_cpu_kernel(c);
+  const std::vector<Tensor> one = run_kernel(c);
   c.threads = 3;
-  const std::vector<Tensor> three = run_cpu_kernel(c);
+  const std::vector<Tensor> three = run_kernel(c);
   for (size_t k = 0; k < one.size(); ++k) {
     EXPECT_EQ(std::memcmp(one[k].data(), three[k].data(), one[k].bytes()), 0) << k;
   }
@@ -165,10 +165,11 @@ std::string message_of(F build) {
 }
 
 TEST(LinearCrossEntropy, RefusesTargetsThatAreNoClass) {
+  FLOE_NEEDS_CPU();
   for (const char* op : kOps) {
     OpCase c = case_of(op, {{3}, 2, 5});
     c.inputs[2] = CaseInput::of(Tensor::from_ints({3}, {1, 5, 4}));
-    EXPECT_EQ(message_of([&] { run_cpu_kernel(c); }),
+    EXPECT_EQ(message_of([&] { run_kernel(c); }),
               "[linear_cross_entropy] target 5 at position 1 is outside 0..4");
   }
 }

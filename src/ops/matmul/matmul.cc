@@ -19,6 +19,11 @@ Form form_of(const Attrs& attrs) {
   return {attrs.flag("transpose_a", false), attrs.flag("transpose_b", false), attrs.text("activation", "")};
 }
 
+// Of the result: the operands' unless "out" says another, to which the f32 sums are then rounded.
+DType result_dtype(const Attrs& attrs, DType operands) {
+  return attrs.has("out") ? attrs.dtype("out") : operands;
+}
+
 const ScalarFunction* activation_row(const std::string& name) {
   const ScalarFunction* row = find_scalar_function(name);
   return row != nullptr && row->arity == 1 && row->kind == ScalarFunction::Kind::floating ? row : nullptr;
@@ -47,13 +52,14 @@ std::vector<Type> infer(const InferArgs& args) {
     args.fail("inner dims differ: lhs {}{}, rhs {}{}", text_of(a), form.transpose_a ? " transposed" : "",
               text_of(b), form.transpose_b ? " transposed" : "");
   }
-  Type result{a.dtype, {a.dims.begin(), a.dims.end() - 2}};
+  Type result{result_dtype(args.attrs, a.dtype), {a.dims.begin(), a.dims.end() - 2}};
+  if (!is_float(result.dtype)) args.fail("out must be a floating type, is {}", name_of(result.dtype));
   result.dims.push_back(a.dim(form.transpose_a ? -1 : -2));
   result.dims.push_back(b.dim(form.transpose_b ? -2 : -1));
   if (args.inputs.size() > 2) {
     const Type& bias = args.inputs[2];
-    if (bias.dtype != a.dtype || bias.rank() != 1 || !args.equal(bias.dim(0), result.dim(-1))) {
-      args.fail("bias must be {}[{}], got {}", name_of(a.dtype), result.dim(-1).text(), text_of(bias));
+    if (bias.dtype != result.dtype || bias.rank() != 1 || !args.equal(bias.dim(0), result.dim(-1))) {
+      args.fail("bias must be {}[{}], got {}", name_of(result.dtype), result.dim(-1).text(), text_of(bias));
     }
   }
   if (!form.activation.empty() && activation_row(form.activation) == nullptr) {
@@ -77,6 +83,15 @@ Value product_meaning(Builder& b, Value x, Value y, const Form& form) {
 Values meaning(Builder& b, const Node& node, std::span<const Value> inputs) {
   const Form form = form_of(node.attrs);
   Value y;
+  const DType dtype = node.types[0].dtype;
+  if (dtype != b.type(inputs[0]).dtype) {
+    Values wide(inputs.begin(), inputs.end());
+    wide[0] = cast(b, wide[0], dtype);
+    wide[1] = cast(b, wide[1], dtype);
+    Attrs attrs = node.attrs;
+    attrs.erase("out");
+    return b.add_all("matmul", wide, attrs);
+  }
   if (inputs.size() == 2 && form.activation.empty()) {
     return {product_meaning(b, inputs[0], inputs[1], form)};
   }
@@ -90,7 +105,7 @@ Values meaning(Builder& b, const Node& node, std::span<const Value> inputs) {
 std::vector<RefTensor> evaluate_product(const EvalArgs& args) {
   const RefTensor &a = args.inputs[0], &b = args.inputs[1];
   const Form form = form_of(args.attrs);
-  RefTensor out(a.dtype, args.shapes[0]);
+  RefTensor out(result_dtype(args.attrs, a.dtype), args.shapes[0]);
   const size_t rank = out.shape.size();
   const int64_t m = out.shape[rank - 2], n = out.shape[rank - 1];
   const int64_t k = a.shape[rank - (form.transpose_a ? 2 : 1)];
@@ -145,13 +160,14 @@ Values gradient(Builder& b, const GradientArgs& args) {
   const bool ta = form.transpose_a, tb = form.transpose_b;
   Value x = args.inputs[0], y = args.inputs[1], dc = args.d_outputs[0];
   if (!form.activation.empty()) {
-    MatmulOptions plain{.transpose_a = ta, .transpose_b = tb};
-    if (args.inputs.size() > 2) plain.bias = args.inputs[2];
-    const Value before = matmul(b, x, y, plain);
+    Attrs attrs = args.node.attrs;
+    attrs.set("activation", std::string());
+    const Value before = b.add("matmul", Values(args.inputs.begin(), args.inputs.end()), attrs);
     const Value slope =
         apply_tape(b, activation_row(form.activation)->derivative[0], Values{before, args.outputs[0]})[0];
     dc = mul(b, dc, slope);
   }
+  dc = cast(b, dc, b.type(x).dtype);
   Values grads(args.inputs.size());
   if (args.needed[0]) {
     grads[0] = ta ? matmul(b, y, dc, {.transpose_a = tb, .transpose_b = true})

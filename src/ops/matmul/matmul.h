@@ -1,4 +1,6 @@
 // matmul: [..., m, k] x [k, n] or [..., k, n] -> [..., m, n], with a bias [n] and an activation if wanted.
+// Attribute "out", a floating type, makes the result (and the bias) of another type than the operands: a
+// gradient of bf16 values summed into f32.
 #pragma once
 #include <string>
 

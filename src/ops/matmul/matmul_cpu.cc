@@ -15,6 +15,7 @@ bool supports(const KernelSignature& s) {
   for (const DType dtype : s.inputs) {
     if (dtype != DType::f32) return false;
   }
+  if (s.outputs[0] != DType::f32) return false;
   return find_activation(s.attrs->text("activation", ""), &activation);
 }
 

@@ -33,33 +33,33 @@ OpCase case_of(Shape a, Shape b, const Form& form = {}) {
 }
 
 TEST(Matmul, GivesTheProductInEveryForm) {
-  check_cpu_kernel(case_of({37, 41}, {41, 101}));
-  check_cpu_kernel(case_of({37, 41}, {101, 41}, {.transpose_b = true}));
-  check_cpu_kernel(case_of({41, 37}, {41, 101}, {.transpose_a = true}));
-  check_cpu_kernel(case_of({41, 37}, {101, 41}, {.transpose_a = true, .transpose_b = true}));
-  check_cpu_kernel(case_of({1, 700}, {64, 700}, {.transpose_b = true}));
-  check_cpu_kernel(case_of({70000, 2}, {2, 3}));
+  check_kernel(case_of({37, 41}, {41, 101}));
+  check_kernel(case_of({37, 41}, {101, 41}, {.transpose_b = true}));
+  check_kernel(case_of({41, 37}, {41, 101}, {.transpose_a = true}));
+  check_kernel(case_of({41, 37}, {101, 41}, {.transpose_a = true, .transpose_b = true}));
+  check_kernel(case_of({1, 700}, {64, 700}, {.transpose_b = true}));
+  check_kernel(case_of({70000, 2}, {2, 3}));
 }
 
 TEST(Matmul, FlattensLeadingDimsOrTakesBatches) {
-  check_cpu_kernel(case_of({2, 3, 5, 7}, {7, 11}));
-  check_cpu_kernel(case_of({2, 3, 5, 7}, {2, 3, 7, 11}));
-  check_cpu_kernel(case_of({2, 3, 7, 5}, {2, 3, 11, 7}, {.transpose_a = true, .transpose_b = true}));
+  check_kernel(case_of({2, 3, 5, 7}, {7, 11}));
+  check_kernel(case_of({2, 3, 5, 7}, {2, 3, 7, 11}));
+  check_kernel(case_of({2, 3, 7, 5}, {2, 3, 11, 7}, {.transpose_a = true, .transpose_b = true}));
 }
 
 TEST(Matmul, AddsABiasAndAppliesAnActivation) {
   for (const char* name : {"", "relu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh"}) {
-    check_cpu_kernel(case_of({33, 20}, {51, 20}, {.transpose_b = true, .bias = true, .activation = name}));
-    check_cpu_kernel(case_of({2, 2, 8}, {2, 8, 5}, {.activation = name}));
+    check_kernel(case_of({33, 20}, {51, 20}, {.transpose_b = true, .bias = true, .activation = name}));
+    check_kernel(case_of({2, 2, 8}, {2, 8, 5}, {.activation = name}));
   }
 }
 
 TEST(Matmul, HandlesSizesOfZeroAndOne) {
-  check_cpu_kernel(case_of({0, 4}, {4, 5}));
-  check_cpu_kernel(case_of({3, 4}, {4, 0}));
-  check_cpu_kernel(case_of({3, 0}, {0, 5}, {.bias = true, .activation = "relu"}));
-  check_cpu_kernel(case_of({0, 3, 4}, {0, 4, 5}));
-  check_cpu_kernel(case_of({1, 1}, {1, 1}));
+  check_kernel(case_of({0, 4}, {4, 5}));
+  check_kernel(case_of({3, 4}, {4, 0}));
+  check_kernel(case_of({3, 0}, {0, 5}, {.bias = true, .activation = "relu"}));
+  check_kernel(case_of({0, 3, 4}, {0, 4, 5}));
+  check_kernel(case_of({1, 1}, {1, 1}));
 }
 
 TEST(Matmul, CarriesNanThroughAnActivation) {
@@ -69,7 +69,7 @@ TEST(Matmul, CarriesNanThroughAnActivation) {
     a.set(5, std::numeric_limits<double>::quiet_NaN());
     a.set(0, 1);
     c.inputs[0] = CaseInput::of(std::move(a));
-    check_cpu_kernel(c);
+    check_kernel(c);
   }
 }
 
@@ -85,7 +85,7 @@ TEST(Matmul, ARowHasTheSameBitsForAnyNumberOfRowsAndThreads) {
     c.inputs[2] = CaseInput::uniform({101}, -1, 1);
     c.inputs[0] = CaseInput::of(std::move(a));
     c.threads = threads;
-    return std::move(run_cpu_kernel(c)[0]);
+    return std::move(run_kernel(c)[0]);
   };
   const Tensor all = rows(257, 2);
   for (const int64_t m : {1, 2, 3, 7, 8, 31, 64, 257}) {
@@ -99,7 +99,7 @@ TEST(Matmul, ARowHasTheSameBitsForAnyNumberOfRowsAndThreads) {
 
 TEST(Matmul, AFrozenWeightIsPackedOnceAndGivesTheSameBits) {
   const Attrs attrs{{"transpose_b", true}, {"activation", std::string("relu")}};
-  const Kernel& kernel = cpu_kernels().named(DeviceKind::cpu, "matmul.f32");
+  const Kernel& kernel = kernels_of(DeviceKind::cpu).named(DeviceKind::cpu, "matmul.f32");
   ThreadPool pool(2);
   for (const int64_t m : {1, 150}) {
     Tensor a(DType::f32, {m, 70}), w(DType::f32, {45, 70}), plain(DType::f32, {m, 45}),

@@ -77,23 +77,23 @@ TEST(PagedAttention, HasTheReferencesValues) {
   for (const int64_t block : {1, 5, 16}) {
     for (const int64_t queries : {1, 3, 8}) {
       for (const bool causal : {false, true}) {
-        check_cpu_kernel(make({.queries = queries,
-                               .width = 20,
-                               .value_width = 9,
-                               .block = block,
-                               .lengths = {70, 9, 0, 8, 129},
-                               .causal = causal})
-                             .c);
+        check_kernel(make({.queries = queries,
+                           .width = 20,
+                           .value_width = 9,
+                           .block = block,
+                           .lengths = {70, 9, 0, 8, 129},
+                           .causal = causal})
+                         .c);
       }
     }
   }
-  check_cpu_kernel(make({.heads = 7, .key_heads = 1, .lengths = {64, 65}}).c);
+  check_kernel(make({.heads = 7, .key_heads = 1, .lengths = {64, 65}}).c);
 }
 
 TEST(PagedAttention, DoesNotDependOnTheSizeOfBlocks) {
   for (const int64_t queries : {1, 4}) {
-    const std::vector<Tensor> one = run_cpu_kernel(make({.queries = queries, .block = 1}).c);
-    const std::vector<Tensor> sixteen = run_cpu_kernel(make({.queries = queries, .block = 16}).c);
+    const std::vector<Tensor> one = run_kernel(make({.queries = queries, .block = 1}).c);
+    const std::vector<Tensor> sixteen = run_kernel(make({.queries = queries, .block = 16}).c);
     EXPECT_EQ(std::memcmp(one[0].data(), sixteen[0].data(), one[0].bytes()), 0);
   }
 }
@@ -101,7 +101,7 @@ TEST(PagedAttention, DoesNotDependOnTheSizeOfBlocks) {
 TEST(PagedAttention, GivesARowTheSameBitsWhateverLiesBesideIt) {
   const Sizes s{.lengths = {70, 1, 33}};
   const Paged all = make(s);
-  const std::vector<Tensor> want = run_cpu_kernel(all.c);
+  const std::vector<Tensor> want = run_kernel(all.c);
   const std::vector<RefTensor> inputs = case_inputs(all.c);
   for (size_t r = 0; r < 3; ++r) {
     OpCase alone = all.c;
@@ -120,7 +120,7 @@ TEST(PagedAttention, GivesARowTheSameBitsWhateverLiesBesideIt) {
     }
     for (const size_t k : {1, 2}) alone.inputs[k] = CaseInput::of(tensor_of(inputs[k]));
     alone.threads = 1;
-    const std::vector<Tensor> got = run_cpu_kernel(alone);
+    const std::vector<Tensor> got = run_kernel(alone);
     EXPECT_EQ(std::memcmp(got[0].data(), want[0].as<char>() + r * got[0].bytes(), got[0].bytes()), 0)
         << "row " << r;
   }
@@ -154,7 +154,7 @@ TEST(PagedAttention, GivesRowsThatShareTheirKeysTheBitsOfEachAlone) {
       all.inputs[0] = CaseInput::of(tensor_of(q));
       all.inputs[3] = CaseInput::of(tensor_of(table));
       all.inputs[4] = CaseInput::of(tensor_of(lengths));
-      const std::vector<Tensor> together = run_cpu_kernel(all);
+      const std::vector<Tensor> together = run_kernel(all);
       for (int64_t r = 0; r < copies + 2; ++r) {
         OpCase alone = all;
         const auto cut = [&](const RefTensor& from) {
@@ -173,7 +173,7 @@ TEST(PagedAttention, GivesRowsThatShareTheirKeysTheBitsOfEachAlone) {
         alone.inputs[0] = cut(q);
         alone.inputs[3] = cut(table);
         alone.inputs[4] = cut(lengths);
-        const std::vector<Tensor> got = run_cpu_kernel(alone);
+        const std::vector<Tensor> got = run_kernel(alone);
         EXPECT_EQ(std::memcmp(got[0].data(), together[0].as<char>() + static_cast<size_t>(r) * got[0].bytes(),
                               got[0].bytes()),
                   0)
@@ -188,12 +188,12 @@ TEST(PagedAttention, GivesTheBitsOfAttention) {
   for (const int64_t queries : {1, 3, 7}) {
     for (const int32_t length : {7, 16, 64, 65, 150}) {
       Paged p = make({.queries = queries, .width = 24, .value_width = 20, .lengths = {length, length}});
-      const std::vector<Tensor> paged = run_cpu_kernel(p.c);
+      const std::vector<Tensor> paged = run_kernel(p.c);
       OpCase tail{
           "attention",
           {CaseInput::of(std::move(p.q)), CaseInput::of(std::move(p.k)), CaseInput::of(std::move(p.v))},
           {{"causal", std::string("bottom_right")}, {"scale", 0.25}, {"lengths", false}}};
-      const std::vector<Tensor> whole = run_cpu_kernel(tail);
+      const std::vector<Tensor> whole = run_kernel(tail);
       EXPECT_EQ(std::memcmp(paged[0].data(), whole[0].data(), paged[0].bytes()), 0)
           << queries << " queries, length " << length;
     }
@@ -203,7 +203,7 @@ TEST(PagedAttention, GivesTheBitsOfAttention) {
 TEST(PagedAttention, GivesTheBitsOfTheFullSquare) {
   constexpr int32_t kLength = 90;
   Paged p = make({.queries = 1, .width = 32, .value_width = 32, .lengths = {kLength}});
-  const std::vector<Tensor> paged = run_cpu_kernel(p.c);
+  const std::vector<Tensor> paged = run_kernel(p.c);
   const int64_t row = 4 * 32;
   Tensor queries(DType::f32, {1, kLength, 4, 32});
   for (int64_t i = 0; i < queries.size(); ++i) queries.as<float>()[i] = static_cast<float>(i % 13) - 6;
@@ -213,14 +213,15 @@ TEST(PagedAttention, GivesTheBitsOfTheFullSquare) {
       "attention",
       {CaseInput::of(std::move(queries)), CaseInput::of(std::move(p.k)), CaseInput::of(std::move(p.v))},
       {{"causal", std::string("top_left")}, {"scale", 0.25}, {"lengths", false}}};
-  const std::vector<Tensor> whole = run_cpu_kernel(square);
+  const std::vector<Tensor> whole = run_kernel(square);
   EXPECT_EQ(std::memcmp(paged[0].data(), whole[0].as<float>() + (kLength - 1) * row, paged[0].bytes()), 0);
 }
 
 TEST(PagedAttention, RefusesBlocksThatAreNotThere) {
+  FLOE_NEEDS_CPU();
   const auto message = [](const OpCase& c) {
     try {
-      run_cpu_kernel(c);
+      run_kernel(c);
     } catch (const Error& error) {
       return std::string(error.what());
     }

@@ -22,33 +22,33 @@ OpCase case_of(const char* op, Shape shape, std::vector<int64_t> axes, bool keep
 
 TEST(Reduce, AnyAxes) {
   for (const char* op : {"reduce_sum", "reduce_max"}) {
-    check_cpu_kernel(case_of(op, {37, 53}, {1}));
-    check_cpu_kernel(case_of(op, {37, 53}, {0}));
-    check_cpu_kernel(case_of(op, {37, 53}, {0}, true));
-    check_cpu_kernel(case_of(op, {37, 53}, {-1, 0}));
-    check_cpu_kernel(case_of(op, {37, 53}, {}));
-    check_cpu_kernel(case_of(op, {3, 5, 7, 2}, {1, 2}));
-    check_cpu_kernel(case_of(op, {3, 5, 7, 2}, {0, 2}));
-    check_cpu_kernel(case_of(op, {3, 5, 7, 2}, {1, 3}, true));
-    check_cpu_kernel(case_of(op, {3, 1, 7, 1}, {1, 3}));
-    check_cpu_kernel(case_of(op, {}, {}));
+    check_kernel(case_of(op, {37, 53}, {1}));
+    check_kernel(case_of(op, {37, 53}, {0}));
+    check_kernel(case_of(op, {37, 53}, {0}, true));
+    check_kernel(case_of(op, {37, 53}, {-1, 0}));
+    check_kernel(case_of(op, {37, 53}, {}));
+    check_kernel(case_of(op, {3, 5, 7, 2}, {1, 2}));
+    check_kernel(case_of(op, {3, 5, 7, 2}, {0, 2}));
+    check_kernel(case_of(op, {3, 5, 7, 2}, {1, 3}, true));
+    check_kernel(case_of(op, {3, 1, 7, 1}, {1, 3}));
+    check_kernel(case_of(op, {}, {}));
   }
 }
 
 TEST(Reduce, ManyRowsAndLongRows) {
   for (const char* op : {"reduce_sum", "reduce_max"}) {
-    check_cpu_kernel(case_of(op, {70000, 3}, {0}));
-    check_cpu_kernel(case_of(op, {70000, 3}, {1}));
-    check_cpu_kernel(case_of(op, {600, 1100}, {0}));
-    check_cpu_kernel(case_of(op, {2, 9001}, {1}));
-    check_cpu_kernel(case_of(op, {300, 401}, {0, 1}));
+    check_kernel(case_of(op, {70000, 3}, {0}));
+    check_kernel(case_of(op, {70000, 3}, {1}));
+    check_kernel(case_of(op, {600, 1100}, {0}));
+    check_kernel(case_of(op, {2, 9001}, {1}));
+    check_kernel(case_of(op, {300, 401}, {0, 1}));
   }
 }
 
 TEST(Reduce, NothingSumsToZeroAndHasNoMaximum) {
-  check_cpu_kernel(case_of("reduce_sum", {0, 3}, {0}));
-  check_cpu_kernel(case_of("reduce_max", {3, 0}, {1}));
-  check_cpu_kernel(case_of("reduce_sum", {0, 3}, {1}));
+  check_kernel(case_of("reduce_sum", {0, 3}, {0}));
+  check_kernel(case_of("reduce_max", {3, 0}, {1}));
+  check_kernel(case_of("reduce_sum", {0, 3}, {1}));
 }
 
 TEST(Reduce, NanStays) {
@@ -60,7 +60,7 @@ TEST(Reduce, NanStays) {
         x.set(at, std::numeric_limits<double>::quiet_NaN());
         x.set(1, -std::numeric_limits<double>::infinity());
         c.inputs = {CaseInput::of(std::move(x))};
-        check_cpu_kernel(c);
+        check_kernel(c);
       }
     }
   }
@@ -71,9 +71,9 @@ TEST(Reduce, Integers) {
     for (const char* op : {"reduce_sum", "reduce_max"}) {
       OpCase c = case_of(op, {5, 7, 3}, {1});
       c.inputs = {CaseInput::integers({5, 7, 3}, -1000, 1000, dtype)};
-      check_cpu_kernel(c);
+      check_kernel(c);
       c.attrs.set("axes", std::vector<int64_t>{0, 2});
-      check_cpu_kernel(c);
+      check_kernel(c);
     }
   }
 }
@@ -82,9 +82,9 @@ TEST(Reduce, DoesNotDependOnThreads) {
   for (const int64_t axis : {0, 1}) {
     OpCase c = case_of("reduce_sum", {1000, 1500}, {axis});
     c.threads = 1;
-    const Tensor one = std::move(run_cpu_kernel(c)[0]);
+    const Tensor one = std::move(run_kernel(c)[0]);
     c.threads = 5;
-    const Tensor five = std::move(run_cpu_kernel(c)[0]);
+    const Tensor five = std::move(run_kernel(c)[0]);
     EXPECT_EQ(std::memcmp(one.data(), five.data(), one.bytes()), 0);
   }
 }

@@ -22,11 +22,11 @@ OpCase backward(const Shape& shape, double eps = 1e-2) {
 TEST(RmsNorm, HasTheReferencesValuesAtOddSizes) {
   for (const Shape& shape : {Shape{0, 5}, {4, 1}, {3, 2, 7}, {5, 64}, {2, 257}, {1031, 33}, {66000, 2}}) {
     SCOPED_TRACE(text_of(shape));
-    check_cpu_kernel(forward(shape));
+    check_kernel(forward(shape));
     OpCase grad = backward(shape);
     // One rounding for each row of dgamma's sum: see layer_norm_test.cc.
     grad.ulps = shape[0] > 60000 ? 1100 : 64;
-    check_cpu_kernel(grad);
+    check_kernel(grad);
   }
 }
 
@@ -34,7 +34,7 @@ TEST(RmsNorm, PassesNanToItsRowOnly) {
   OpCase c = forward({2, 5});
   c.inputs[0] = CaseInput::of(
       Tensor::from_floats({2, 5}, {1, 2, std::numeric_limits<float>::quiet_NaN(), 4, 5, 1, 2, 3, 4, 5}));
-  check_cpu_kernel(c);
+  check_kernel(c);
 }
 
 // d and eps are powers of two: the meaning's constants are f32, and these round to themselves.
@@ -50,13 +50,13 @@ TEST(RmsNorm, HasTheRightGradient) {
 
 TEST(RmsNorm, GivesARowTheSameBitsWhateverLiesBesideIt) {
   const OpCase many = forward({65, 37});
-  const std::vector<Tensor> all = run_cpu_kernel(many);
+  const std::vector<Tensor> all = run_kernel(many);
   const std::vector<RefTensor> inputs = case_inputs(many);
   Tensor last(DType::f32, {1, 37});
   std::memcpy(last.data(), tensor_of(inputs[0]).as<float>() + 64 * 37, last.bytes());
   OpCase single = forward({1, 37});
   single.inputs = {CaseInput::of(std::move(last)), CaseInput::of(tensor_of(inputs[1]))};
-  const std::vector<Tensor> one = run_cpu_kernel(single);
+  const std::vector<Tensor> one = run_kernel(single);
   EXPECT_EQ(std::memcmp(one[0].data(), all[0].as<float>() + 64 * 37, one[0].bytes()), 0);
 }
 

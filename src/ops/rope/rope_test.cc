@@ -18,7 +18,7 @@ OpCase make(const Shape& shape, bool interleaved, bool inverse) {
 
 TEST(Rope, HasTheReferencesValues) {
   for (const Shape& shape : {Shape{0, 3, 2, 4}, {2, 0, 2, 4}, {1, 1, 1, 2}, {2, 5, 3, 6}, {3, 33, 4, 64}}) {
-    for (const bool interleaved : {false, true}) check_cpu_kernel(make(shape, interleaved, false));
+    for (const bool interleaved : {false, true}) check_kernel(make(shape, interleaved, false));
   }
 }
 
@@ -32,7 +32,7 @@ TEST(Rope, ScoresDependOnTheDistanceAlone) {
   const auto turned = [](int32_t position) {
     OpCase c = make({1, 1, 1, 8}, false, false);
     c.inputs[1] = CaseInput::of(Tensor::from_ints({1, 1}, {position}));
-    std::vector<Tensor> y = run_cpu_kernel(c);
+    std::vector<Tensor> y = run_kernel(c);
     return std::move(y[0]);
   };
   const auto score = [&](int32_t i, int32_t j) {

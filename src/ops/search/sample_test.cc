@@ -45,7 +45,7 @@ struct Draws {
             {{"op_id", int64_t{11}}}};
   }
   std::vector<int> counts() const {
-    const auto out = run_cpu_kernel(op_case());
+    const auto out = run_kernel(op_case());
     std::vector<int> counts(logits.size());
     for (int64_t r = 0; r < rows; ++r) ++counts[static_cast<size_t>(out[1].as<int32_t>()[r])];
     return counts;
@@ -94,13 +94,13 @@ TEST(Sample, ForbiddenTokensAreNeverDrawn) {
 }
 
 TEST(Sample, ARowWithoutATokenGivesNone) {
-  const auto out = run_cpu_kernel(Draws{.logits = {-kInf, -kInf}}.op_case());
+  const auto out = run_kernel(Draws{.logits = {-kInf, -kInf}}.op_case());
   EXPECT_EQ(out[1].at(0), -1);
   EXPECT_EQ(out[0].at(0), -kInf);
-  const auto nan = run_cpu_kernel(Draws{.logits = {0, kNaN}}.op_case());
+  const auto nan = run_kernel(Draws{.logits = {0, kNaN}}.op_case());
   EXPECT_EQ(nan[1].at(0), -1);
   EXPECT_TRUE(std::isnan(nan[0].at(0)));
-  check_cpu_kernel(Draws{.logits = {0, kInf}}.op_case());
+  check_kernel(Draws{.logits = {0, kInf}}.op_case());
 }
 
 TEST(Sample, MatchesTheReferenceOnMixedRows) {
@@ -114,16 +114,16 @@ TEST(Sample, MatchesTheReferenceOnMixedRows) {
                 CaseInput::integers({23}, 0, 50)},
                {{"op_id", int64_t{4}}}};
       c.seed = seed;
-      check_cpu_kernel(c);
+      check_kernel(c);
     }
   }
-  check_cpu_kernel(Draws{.logits = kFive, .rows = 0}.op_case());
+  check_kernel(Draws{.logits = kFive, .rows = 0}.op_case());
 }
 
 TEST(Sample, ADrawDoesNotDependOnWhereItsRowLies) {
-  const auto all = run_cpu_kernel(Draws{.logits = kFive, .rows = 40}.op_case());
+  const auto all = run_kernel(Draws{.logits = kFive, .rows = 40}.op_case());
   for (int32_t r = 0; r < 40; ++r) {
-    const auto one = run_cpu_kernel(Draws{.logits = kFive, .rows = 1, .first_draw = r}.op_case());
+    const auto one = run_kernel(Draws{.logits = kFive, .rows = 1, .first_draw = r}.op_case());
     EXPECT_EQ(one[1].at(0), all[1].at(r)) << r;
     EXPECT_EQ(one[0].as<uint32_t>()[0], all[0].as<uint32_t>()[r]);
   }
@@ -131,7 +131,7 @@ TEST(Sample, ADrawDoesNotDependOnWhereItsRowLies) {
 
 TEST(Sample, SeedSentenceDrawAndPositionEachChangeTheDraws) {
   const auto tokens = [](const Draws& draws) {
-    const auto out = run_cpu_kernel(draws.op_case());
+    const auto out = run_kernel(draws.op_case());
     return std::vector<int32_t>(out[1].as<int32_t>(), out[1].as<int32_t>() + out[1].size());
   };
   const auto base = tokens({.logits = kFive, .rows = 64});

@@ -19,17 +19,17 @@ OpCase case_of(Shape shape, int64_t axis, int64_t begin, int64_t length) {
 }
 
 TEST(Slice, TakesARange) {
-  check_cpu_kernel(case_of({7}, 0, 2, 3));
-  check_cpu_kernel(case_of({5, 12}, 1, 4, 8));
-  check_cpu_kernel(case_of({5, 12}, 0, 4, 1));
-  check_cpu_kernel(case_of({2, 5, 6, 3}, -2, 1, 5));
-  check_cpu_kernel(case_of({70000, 4}, 1, 1, 2));
+  check_kernel(case_of({7}, 0, 2, 3));
+  check_kernel(case_of({5, 12}, 1, 4, 8));
+  check_kernel(case_of({5, 12}, 0, 4, 1));
+  check_kernel(case_of({2, 5, 6, 3}, -2, 1, 5));
+  check_kernel(case_of({70000, 4}, 1, 1, 2));
 }
 
 TEST(Slice, MayBeEmptyOrWhole) {
-  check_cpu_kernel(case_of({5, 4}, 1, 4, 0));
-  check_cpu_kernel(case_of({5, 4}, 1, 0, 4));
-  check_cpu_kernel(case_of({0, 4}, 1, 1, 2));
+  check_kernel(case_of({5, 4}, 1, 4, 0));
+  check_kernel(case_of({5, 4}, 1, 0, 4));
+  check_kernel(case_of({0, 4}, 1, 1, 2));
 }
 
 TEST(Slice, HasAGradient) {

@@ -23,15 +23,15 @@ class SoftmaxOps : public testing::TestWithParam<const char*> {
 TEST_P(SoftmaxOps, HaveTheReferencesValuesAtOddSizes) {
   for (const Shape& shape : {Shape{0, 5}, {3, 0}, {1}, {1, 1}, {7, 17}, {2, 3, 31}, {5, 1031}, {2, 40000}}) {
     SCOPED_TRACE(text_of(shape));
-    check_cpu_kernel(make(CaseInput::normal(shape)));
+    check_kernel(make(CaseInput::normal(shape)));
   }
 }
 
-TEST_P(SoftmaxOps, TakeManyRows) { check_cpu_kernel(make(CaseInput::normal({70001, 3}))); }
+TEST_P(SoftmaxOps, TakeManyRows) { check_kernel(make(CaseInput::normal({70001, 3}))); }
 
 TEST_P(SoftmaxOps, SurviveLargeAndInfiniteInputs) {
   const float max = std::numeric_limits<float>::max();
-  check_cpu_kernel(make(CaseInput::of(
+  check_kernel(make(CaseInput::of(
       Tensor::from_floats({7, 3}, {1e4f, 1e4f, -1e4f, -kInf, 0,    1,    -kInf, -kInf, -kInf, kNan, 0,
                                    1,    kInf, 0,     1,     -max, -max, 0,     0,     kNan,  -kInf}))));
 }
@@ -45,11 +45,11 @@ TEST_P(SoftmaxOps, HaveTheRightGradient) { check_gradient(make(CaseInput::normal
 
 TEST_P(SoftmaxOps, GiveARowTheSameBitsWhateverLiesBesideIt) {
   const OpCase many = make(CaseInput::normal({65, 37}));
-  const std::vector<Tensor> all = run_cpu_kernel(many);
+  const std::vector<Tensor> all = run_kernel(many);
   Tensor last(DType::f32, {1, 37});
   const Tensor x = tensor_of(case_inputs(many)[0]);
   std::memcpy(last.data(), x.as<float>() + 64 * 37, last.bytes());
-  const std::vector<Tensor> one = run_cpu_kernel(make(CaseInput::of(std::move(last))));
+  const std::vector<Tensor> one = run_kernel(make(CaseInput::of(std::move(last))));
   EXPECT_EQ(std::memcmp(one[0].data(), all[0].as<float>() + 64 * 37, one[0].bytes()), 0);
 }
 
@@ -58,7 +58,7 @@ INSTANTIATE_TEST_SUITE_P(All, SoftmaxOps, testing::Values("softmax", "log_softma
 
 TEST(Softmax, GivesZeroForARowOfMinusInfinity) {
   const std::vector<Tensor> y =
-      run_cpu_kernel({"softmax", {CaseInput::of(Tensor::from_floats({1, 3}, {-kInf, -kInf, -kInf}))}});
+      run_kernel({"softmax", {CaseInput::of(Tensor::from_floats({1, 3}, {-kInf, -kInf, -kInf}))}});
   for (int i = 0; i < 3; ++i) EXPECT_EQ(y[0].at(i), 0);
 }
 

@@ -15,7 +15,7 @@ OpCase case_of(Shape shape) { return {.op = "sum_squares", .inputs = {CaseInput:
 TEST(SumSquares, AddsAllSquares) {
   for (const Shape& shape :
        {Shape{}, Shape{1}, Shape{0, 3}, Shape{17}, Shape{3, 5, 7}, Shape{4097}, Shape{300, 400}}) {
-    check_cpu_kernel(case_of(shape));
+    check_kernel(case_of(shape));
   }
 }
 
@@ -27,7 +27,7 @@ TEST(SumSquares, CarriesNanAndInfinity) {
       x.set(at, bad);
       OpCase c = case_of({5000});
       c.inputs = {CaseInput::of(std::move(x))};
-      check_cpu_kernel(c);
+      check_kernel(c);
     }
   }
 }
@@ -35,9 +35,9 @@ TEST(SumSquares, CarriesNanAndInfinity) {
 TEST(SumSquares, DoesNotDependOnThreads) {
   OpCase c = case_of({100003});
   c.threads = 1;
-  const double one = run_cpu_kernel(c)[0].at(0);
+  const double one = run_kernel(c)[0].at(0);
   c.threads = 6;
-  EXPECT_EQ(run_cpu_kernel(c)[0].at(0), one);
+  EXPECT_EQ(run_kernel(c)[0].at(0), one);
 }
 
 TEST(SumSquares, HasAGradient) { check_gradient(case_of({3, 4})); }

@@ -17,7 +17,7 @@ constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 std::vector<Tensor> top_of(const std::vector<float>& row, int64_t k) {
   const auto n = static_cast<int64_t>(row.size());
-  return run_cpu_kernel({"top_k", {CaseInput::of(Tensor::from_floats({1, n}, row))}, {{"k", k}}});
+  return run_kernel({"top_k", {CaseInput::of(Tensor::from_floats({1, n}, row))}, {{"k", k}}});
 }
 
 std::vector<double> list(const Tensor& t) {
@@ -30,7 +30,7 @@ TEST(TopK, MatchesASortOverManySizes) {
   for (const Shape& shape :
        std::vector<Shape>{{1, 1}, {3, 7}, {5, 16}, {2, 17}, {2, 3, 97}, {4, 1009}, {0, 5}}) {
     for (const int64_t k : {1, 2, 7, 31}) {
-      check_cpu_kernel({"top_k", {CaseInput::normal(shape)}, {{"k", k}}, 0});
+      check_kernel({"top_k", {CaseInput::normal(shape)}, {{"k", k}}, 0});
     }
   }
 }
@@ -38,8 +38,7 @@ TEST(TopK, MatchesASortOverManySizes) {
 TEST(TopK, MatchesASortWithManyTies) {
   std::vector<float> values;
   for (int i = 0; i < 3 * 131; ++i) values.push_back(static_cast<float>(i * 7 % 5));
-  check_cpu_kernel(
-      {"top_k", {CaseInput::of(Tensor::from_floats({3, 131}, values))}, {{"k", int64_t{40}}}, 0});
+  check_kernel({"top_k", {CaseInput::of(Tensor::from_floats({3, 131}, values))}, {{"k", int64_t{40}}}, 0});
 }
 
 TEST(TopK, TakesTheLowerIndexOfEqualValues) {
@@ -55,13 +54,13 @@ TEST(TopK, NeverChoosesNaNOverANumber) {
 }
 
 TEST(TopK, FillsWhatARowDoesNotHave) {
-  const auto none = run_cpu_kernel({"top_k", {CaseInput::normal({2, 0})}, {{"k", int64_t{2}}}});
+  const auto none = run_kernel({"top_k", {CaseInput::normal({2, 0})}, {{"k", int64_t{2}}}});
   EXPECT_THAT(list(none[1]), testing::ElementsAre(-1, -1, -1, -1));
   EXPECT_THAT(list(none[0]), testing::ElementsAre(-kInf, -kInf, -kInf, -kInf));
 }
 
 TEST(TopK, HandlesMoreRowsThanSixteenBits) {
-  check_cpu_kernel({"top_k", {CaseInput::normal({70000, 3})}, {{"k", int64_t{2}}}, 0});
+  check_kernel({"top_k", {CaseInput::normal({70000, 3})}, {{"k", int64_t{2}}}, 0});
 }
 
 TEST(TopK, RefusesKBelowOne) {

@@ -17,31 +17,31 @@ OpCase case_of(Shape shape, std::vector<int64_t> perm) {
 }
 
 TEST(Transpose, MovesEveryElement) {
-  check_cpu_kernel(case_of({5}, {0}));
-  check_cpu_kernel(case_of({}, {}));
-  check_cpu_kernel(case_of({37, 53}, {1, 0}));
-  check_cpu_kernel(case_of({2, 7, 3, 33}, {0, 2, 1, 3}));  // heads
-  check_cpu_kernel(case_of({2, 7, 3, 33}, {0, 2, 3, 1}));
-  check_cpu_kernel(case_of({4, 5, 6}, {2, 1, 0}));
-  check_cpu_kernel(case_of({3, 2, 2, 3, 5}, {4, 0, 3, 1, 2}));
-  check_cpu_kernel(case_of({70000, 3}, {1, 0}));
-  check_cpu_kernel(case_of({3, 70000}, {1, 0}));
+  check_kernel(case_of({5}, {0}));
+  check_kernel(case_of({}, {}));
+  check_kernel(case_of({37, 53}, {1, 0}));
+  check_kernel(case_of({2, 7, 3, 33}, {0, 2, 1, 3}));  // heads
+  check_kernel(case_of({2, 7, 3, 33}, {0, 2, 3, 1}));
+  check_kernel(case_of({4, 5, 6}, {2, 1, 0}));
+  check_kernel(case_of({3, 2, 2, 3, 5}, {4, 0, 3, 1, 2}));
+  check_kernel(case_of({70000, 3}, {1, 0}));
+  check_kernel(case_of({3, 70000}, {1, 0}));
 }
 
 TEST(Transpose, HandlesEmptyAndSingleDims) {
-  check_cpu_kernel(case_of({0, 4}, {1, 0}));
-  check_cpu_kernel(case_of({1, 9, 1}, {2, 1, 0}));
+  check_kernel(case_of({0, 4}, {1, 0}));
+  check_kernel(case_of({1, 9, 1}, {2, 1, 0}));
 }
 
 TEST(Transpose, MovesOtherTypes) {
   OpCase c{.op = "transpose",
            .inputs = {CaseInput::integers({19, 31}, -100, 100)},
            .attrs = {{"perm", std::vector<int64_t>{1, 0}}}};
-  check_cpu_kernel(c);
+  check_kernel(c);
   c.inputs = {CaseInput::integers({19, 31}, -100, 100, DType::i8)};
-  check_cpu_kernel(c);
+  check_kernel(c);
   c.inputs = {CaseInput::integers({19, 31}, -100, 100, DType::i64)};
-  check_cpu_kernel(c);
+  check_kernel(c);
 }
 
 TEST(Transpose, HasAGradient) { check_gradient(case_of({3, 4, 2}, {2, 0, 1})); }

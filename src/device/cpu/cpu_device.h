@@ -1,0 +1,35 @@
+// The host as a device: memory is the process's, everything happens at once, kernels share one pool.
+#pragma once
+#include "device/cpu/thread_pool.h"
+#include "device/device.h"
+
+namespace floe {
+
+class CpuDevice : public Device {
+ public:
+  explicit CpuDevice(ThreadPool& pool) : pool_(&pool) {}  // which must outlive the device
+  explicit CpuDevice(int threads) : own_(std::make_unique<ThreadPool>(threads)), pool_(own_.get()) {}
+
+  DeviceKind kind() const override { return DeviceKind::cpu; }
+  std::string name() const override { return "cpu"; }
+  void* allocate(size_t bytes) override;
+  void release(void* memory) noexcept override;
+  void upload(void* to, const void* from, size_t bytes) override;
+  void download(void* to, const void* from, size_t bytes) override { upload(to, from, bytes); }
+  void copy(void* to, const void* from, size_t bytes) override { upload(to, from, bytes); }
+  void zero(void* to, size_t bytes) override;
+  void wait() override {}
+  std::unique_ptr<Mark> mark() override;
+  void* allocate_host(size_t bytes) override { return allocate(bytes); }
+  void release_host(void* memory) noexcept override { release(memory); }
+  std::unique_ptr<Recording> record(const std::function<void()>&) override { return nullptr; }
+  ThreadPool* pool() const override { return pool_; }
+  size_t memory_in_use() const override { return in_use_; }
+
+ private:
+  std::unique_ptr<ThreadPool> own_;
+  ThreadPool* pool_;
+  size_t in_use_ = 0;
+};
+
+}  // namespace floe

@@ -1,0 +1,171 @@
+#include "device/cuda/cuda_device.h"
+
+#include "base/error.h"
+
+namespace floe {
+
+void check_cuda(cudaError_t code, const char* what) {
+  if (code == cudaSuccess) return;
+  cudaGetLastError();  // an error that is not sticky must not meet the next call
+  throw Error(ErrorKind::device, fmt::format("{}: {}", what, cudaGetErrorString(code)));
+}
+
+namespace {
+
+class CudaRecording : public Device::Recording {
+ public:
+  CudaRecording(cudaGraph_t graph, cudaStream_t stream) : stream_(stream) {
+    const cudaError_t code = cudaGraphInstantiate(&executable_, graph, 0);
+    cudaGraphDestroy(graph);
+    check_cuda(code, "cudaGraphInstantiate");
+  }
+  ~CudaRecording() override { cudaGraphExecDestroy(executable_); }
+  void play() override { FLOE_CUDA_CALL(cudaGraphLaunch(executable_, stream_)); }
+
+ private:
+  cudaGraphExec_t executable_ = nullptr;
+  cudaStream_t stream_;
+};
+
+struct CudaMark : Device::Mark {
+  explicit CudaMark(cudaStream_t stream) {
+    FLOE_CUDA_CALL(cudaEventCreate(&event));
+    FLOE_CUDA_CALL(cudaEventRecord(event, stream));
+  }
+  ~CudaMark() override { cudaEventDestroy(event); }
+  void wait() override { FLOE_CUDA_CALL(cudaEventSynchronize(event)); }
+  double seconds_since(const Mark& earlier) const override {
+    float milliseconds = 0;
+    FLOE_CUDA_CALL(cudaEventElapsedTime(&milliseconds, static_cast<const CudaMark&>(earlier).event, event));
+    return 1e-3 * static_cast<double>(milliseconds);
+  }
+  cudaEvent_t event = nullptr;
+};
+
+}  // namespace
+
+CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal) {
+  FLOE_CUDA_CALL(cudaSetDevice(ordinal));
+  cudaDeviceProp properties{};
+  FLOE_CUDA_CALL(cudaGetDeviceProperties(&properties, ordinal));
+  name_ = properties.name;
+  sm_ = properties.major * 10 + properties.minor;
+  processors_ = properties.multiProcessorCount;
+  if (sm_ < 80) {
+    throw Error(ErrorKind::device, fmt::format("{} has compute capability {}.{}; 8.0 is needed", name_,
+                                               properties.major, properties.minor));
+  }
+  FLOE_CUDA_CALL(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+}
+
+CudaDevice::~CudaDevice() {
+  for (const auto& [memory, bytes] : sizes_) cudaFree(memory);
+  cudaStreamDestroy(stream_);
+}
+
+void* CudaDevice::allocate(size_t bytes) {
+  if (bytes == 0) return nullptr;
+  void* memory = nullptr;
+  const cudaError_t code = cudaMalloc(&memory, bytes);
+  if (code != cudaSuccess) {
+    cudaGetLastError();
+    size_t available = 0, total = 0;
+    cudaMemGetInfo(&available, &total);
+    throw Error(ErrorKind::device, fmt::format("{}: {} bytes of memory asked for, {} of {} free: {}", name_,
+                                               bytes, available, total, cudaGetErrorString(code)));
+  }
+  const std::lock_guard lock(mutex_);
+  sizes_[memory] = bytes;
+  in_use_ += bytes;
+  return memory;
+}
+
+void CudaDevice::release(void* memory) noexcept {
+  if (memory == nullptr) return;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = sizes_.find(memory);
+    if (found == sizes_.end()) return;
+    in_use_ -= found->second;
+    sizes_.erase(found);
+  }
+  cudaFree(memory);  // waits for what still uses it
+}
+
+void CudaDevice::upload(void* to, const void* from, size_t bytes) {
+  if (bytes > 0) FLOE_CUDA_CALL(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_));
+}
+
+void CudaDevice::download(void* to, const void* from, size_t bytes) {
+  if (bytes > 0) FLOE_CUDA_CALL(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_));
+}
+
+void CudaDevice::copy(void* to, const void* from, size_t bytes) {
+  if (bytes > 0) FLOE_CUDA_CALL(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_));
+}
+
+void CudaDevice::zero(void* to, size_t bytes) {
+  if (bytes > 0) FLOE_CUDA_CALL(cudaMemsetAsync(to, 0, bytes, stream_));
+}
+
+void CudaDevice::wait() {
+  FLOE_CUDA_CALL(cudaStreamSynchronize(stream_));
+  FLOE_CUDA_CALL(cudaGetLastError());
+}
+
+std::unique_ptr<Device::Mark> CudaDevice::mark() { return std::make_unique<CudaMark>(stream_); }
+
+size_t CudaDevice::reported_in_use() const {
+  size_t available = 0, total = 0;
+  FLOE_CUDA_CALL(cudaMemGetInfo(&available, &total));
+  return total - available;
+}
+
+void* CudaDevice::allocate_host(size_t bytes) {
+  if (bytes == 0) return nullptr;
+  void* memory = nullptr;
+  FLOE_CUDA_CALL(cudaMallocHost(&memory, bytes));
+  return memory;
+}
+
+void CudaDevice::release_host(void* memory) noexcept {
+  if (memory != nullptr) cudaFreeHost(memory);
+}
+
+std::unique_ptr<Device::Recording> CudaDevice::record(const std::function<void()>& queue) {
+  FLOE_CUDA_CALL(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
+  cudaGraph_t graph = nullptr;
+  try {
+    queue();
+  } catch (...) {
+    cudaStreamEndCapture(stream_, &graph);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    cudaGetLastError();
+    throw;
+  }
+  FLOE_CUDA_CALL(cudaStreamEndCapture(stream_, &graph));
+  return std::make_unique<CudaRecording>(graph, stream_);
+}
+
+std::unique_ptr<Device> open_cuda_device(int ordinal) {
+  std::string why_not;
+  if (!has_cuda_device(&why_not)) throw Error(ErrorKind::device, "device cuda: " + why_not);
+  int count = 0;
+  FLOE_CUDA_CALL(cudaGetDeviceCount(&count));
+  if (ordinal < 0 || ordinal >= count) {
+    throw Error(ErrorKind::device,
+                fmt::format("device cuda: there is no device {}; there are {}", ordinal, count));
+  }
+  return std::make_unique<CudaDevice>(ordinal);
+}
+
+bool has_cuda_device(std::string* why_not) {
+  int count = 0;
+  const cudaError_t code = cudaGetDeviceCount(&count);
+  if (code == cudaSuccess && count > 0) return true;
+  cudaGetLastError();
+  if (why_not != nullptr) *why_not = code == cudaSuccess ? "no device was found" : cudaGetErrorString(code);
+  return false;
+}
+
+}  // namespace floe

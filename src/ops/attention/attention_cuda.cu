@@ -1,0 +1,140 @@
+// Attention on the GPU: which kernels run what.
+#include "ops/attention/attention_cuda.cuh"
+
+namespace floe {
+namespace {
+
+bool floats_then_ids(const KernelSignature& signature, DType dtype, size_t floats, size_t lse) {
+  for (size_t i = 0; i < signature.inputs.size(); ++i) {
+    const DType want = i >= floats ? DType::i32 : (i == lse ? DType::f32 : dtype);
+    if (signature.inputs[i] != want) return false;
+  }
+  return true;
+}
+constexpr size_t kNoLse = ~size_t{0};
+
+// lengths, seed and ordinals, which follow the tensors.
+AttentionProblem with_ids(AttentionProblem problem, const AttentionSpec& spec, const KernelRun& run,
+                          size_t next) {
+  problem.lengths = spec.lengths ? run.inputs[next++].as<int32_t>() : nullptr;
+  problem.seed = spec.dropout ? run.inputs[next].as<int32_t>() : nullptr;
+  problem.ordinals = spec.dropout ? run.inputs[next + 1].as<int32_t>() : nullptr;
+  return problem;
+}
+
+// Whether the tensor cores' kernels take it: 2-byte types whose rows are whole 16-byte units.
+template <class T>
+bool fits_mma(const AttentionProblem& s, const AttentionPointers& data) {
+  const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
+  const auto whole = [](const HeadsLayout& x) {
+    return x.batch % 8 == 0 && x.row % 8 == 0 && x.head % 8 == 0;
+  };
+  const auto size = [](int width) { return width > 0 && width <= 256 && width % 8 == 0; };
+  return sizeof(T) == 2 && size(s.width) && size(s.value_width) && whole(s.q) && whole(s.k) && whole(s.v) &&
+         aligned(data.q) && aligned(data.k) && aligned(data.v) && aligned(data.out) && aligned(data.dout);
+}
+
+template <class T>
+BoundKernel bind_forward(const KernelCall& call) {
+  const AttentionSpec spec = AttentionSpec::of(call.attrs, call.inputs[0], call.inputs[1], call.inputs[2]);
+  BoundKernel bound;
+  bound.run = [spec, problem = AttentionProblem::of(spec)](const KernelRun& run) {
+    AttentionPointers data;
+    data.q = run.inputs[0].data;
+    data.k = run.inputs[1].data;
+    data.v = run.inputs[2].data;
+    data.to_out = run.outputs[0].data;
+    data.to_lse = run.outputs[1].as<float>();
+    const AttentionProblem s = with_ids(problem, spec, run, 3);
+    if constexpr (sizeof(T) == 2) {
+      if (fits_mma<T>(s, data)) return queue_mma_forward<T>(s, data, run.stream);
+    }
+    queue_plain_forward<T>(s, data, run.stream);
+  };
+  return bound;
+}
+
+template <class T>
+BoundKernel bind_weights(const KernelCall& call) {
+  const AttentionSpec spec = AttentionSpec::of(call.attrs, call.inputs[0], call.inputs[1], call.inputs[1]);
+  BoundKernel bound;
+  bound.run = [spec, problem = AttentionProblem::of(spec)](const KernelRun& run) {
+    AttentionPointers data;
+    data.q = run.inputs[0].data;
+    data.k = run.inputs[1].data;
+    data.weights = run.outputs[0].as<float>();
+    queue_plain_weights<T>(with_ids(problem, spec, run, 2), data, run.stream);
+  };
+  return bound;
+}
+
+template <class T>
+BoundKernel bind_grad(const KernelCall& call) {
+  const AttentionSpec spec = AttentionSpec::of(call.attrs, call.inputs[0], call.inputs[1], call.inputs[2]);
+  BoundKernel bound;
+  if (sizeof(T) == 2) {
+    bound.workspace = static_cast<size_t>(spec.batch * spec.heads * spec.queries) * sizeof(float);
+  }
+  bound.run = [spec, problem = AttentionProblem::of(spec)](const KernelRun& run) {
+    AttentionPointers data;
+    data.q = run.inputs[0].data;
+    data.k = run.inputs[1].data;
+    data.v = run.inputs[2].data;
+    data.out = run.inputs[3].data;
+    data.lse = run.inputs[4].as<float>();
+    data.dout = run.inputs[5].data;
+    data.dq = run.outputs[0].data;
+    data.dk = run.outputs[1].data;
+    data.dv = run.outputs[2].data;
+    data.workspace = static_cast<float*>(run.workspace);
+    const AttentionProblem s = with_ids(problem, spec, run, 6);
+    if constexpr (sizeof(T) == 2) {
+      if (fits_mma<T>(s, data)) return queue_mma_grad<T>(s, data, run.stream);
+    }
+    queue_plain_grad<T>(s, data, run.stream);
+  };
+  return bound;
+}
+
+template <class T>
+void add_of(DType dtype, KernelTable& table) {
+  const auto named = [&](const char* op) {
+    Kernel kernel;
+    kernel.op = op;
+    kernel.device = DeviceKind::cuda;
+    kernel.name = std::string(op) + "." + std::string(name_of(dtype));
+    kernel.strided_inputs = 0b111;
+    return kernel;
+  };
+  Kernel forward = named("attention");
+  forward.supports = [dtype](const KernelSignature& signature) {
+    return floats_then_ids(signature, dtype, 3, kNoLse);
+  };
+  forward.bind = bind_forward<T>;
+  table.add(std::move(forward));
+
+  Kernel weights = named("attention_weights");
+  weights.supports = [dtype](const KernelSignature& signature) {
+    return floats_then_ids(signature, dtype, 2, kNoLse);
+  };
+  weights.bind = bind_weights<T>;
+  weights.strided_inputs = 0b11;
+  table.add(std::move(weights));
+
+  Kernel grad = named("attention_grad");
+  grad.supports = [dtype](const KernelSignature& signature) {
+    return floats_then_ids(signature, dtype, 6, 4);
+  };
+  grad.bind = bind_grad<T>;
+  table.add(std::move(grad));
+}
+
+}  // namespace
+
+void add_attention_cuda(KernelTable& table) {
+  add_of<float>(DType::f32, table);
+  add_of<__nv_bfloat16>(DType::bf16, table);
+  add_of<__half>(DType::f16, table);
+}
+
+}  // namespace floe

@@ -1,0 +1,76 @@
+// What attention's GPU kernels share: the problem as a kernel sees it, and how each family of kernels is
+// queued.
+//
+// Two families. The plain one (attention_plain_cuda.cu, attention_grad_plain_cuda.cu) computes in f32 for
+// every storage type, head size and alignment. The one on tensor cores (attention_mma_cuda.cu,
+// attention_grad_mma_cuda.cu) takes 2-byte types whose head sizes are multiples of 8, up to 256.
+#pragma once
+#include <cstdint>
+
+#include "kernel/cuda/half_types.cuh"
+#include "ops/attention/attention_kernel.h"
+
+namespace floe {
+
+struct AttentionProblem {
+  int batch, queries, keys, heads, key_heads, width, value_width;
+  HeadsLayout q, k, v;
+  int diagonal = 0;  // query i sees keys 0..i + diagonal
+  float scale = 1;
+  uint32_t threshold = 0;
+  float keep_factor = 1;
+  uint32_t op_id = 0;
+  const int32_t *lengths = nullptr, *seed = nullptr, *ordinals = nullptr;  // null where there are none
+
+  static AttentionProblem of(const AttentionSpec& s) {
+    AttentionProblem p{static_cast<int>(s.batch),
+                       static_cast<int>(s.queries),
+                       static_cast<int>(s.keys),
+                       static_cast<int>(s.heads),
+                       static_cast<int>(s.key_heads),
+                       static_cast<int>(s.width),
+                       static_cast<int>(s.value_width),
+                       s.q,
+                       s.k,
+                       s.v};
+    p.diagonal = p.keys;
+    if (s.causal == AttentionSpec::Causal::top_left) p.diagonal = 0;
+    if (s.causal == AttentionSpec::Causal::bottom_right) p.diagonal = p.keys - p.queries;
+    p.scale = s.scale;
+    p.threshold = s.threshold;
+    p.keep_factor = s.keep_factor;
+    p.op_id = s.op_id;
+    return p;
+  }
+
+  __host__ __device__ int group() const { return heads / key_heads; }
+  __device__ int length(int b) const { return lengths == nullptr ? keys : ::max(0, ::min(keys, lengths[b])); }
+  // How many keys query i sees of a row with `length`: the first ones, never fewer than query i - 1.
+  __device__ int seen(int length, int i) const { return ::max(0, ::min(length, i + 1 + diagonal)); }
+  __device__ bool drops() const { return ordinals != nullptr; }
+  __device__ bool kept(uint32_t word) const { return (word >> 8) >= threshold; }
+};
+
+// Pointers of one run. Those of q, k, v follow the problem's strides, all others are row-major.
+struct AttentionPointers {
+  const void *q = nullptr, *k = nullptr, *v = nullptr;
+  const void *out = nullptr, *dout = nullptr;  // of the gradient
+  const float* lse = nullptr;
+  void *to_out = nullptr, *dq = nullptr, *dk = nullptr, *dv = nullptr;
+  float *to_lse = nullptr, *weights = nullptr, *workspace = nullptr;
+};
+
+template <class T>
+void queue_plain_forward(const AttentionProblem& problem, const AttentionPointers& data, void* stream);
+template <class T>
+void queue_plain_weights(const AttentionProblem& problem, const AttentionPointers& data, void* stream);
+template <class T>
+void queue_plain_grad(const AttentionProblem& problem, const AttentionPointers& data, void* stream);
+
+// `workspace` of the gradient: a float for each [batch, head, query].
+template <class T>
+void queue_mma_forward(const AttentionProblem& problem, const AttentionPointers& data, void* stream);
+template <class T>
+void queue_mma_grad(const AttentionProblem& problem, const AttentionPointers& data, void* stream);
+
+}  // namespace floe

@@ -1,0 +1,392 @@
+// What only the GPU's kernels have: 2-byte types on tensor cores, tiles and their edges, many heads.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+
+#include "ops/attention/attention.h"
+#include "testing/op_case.h"
+#include "testing/test_device.h"
+
+namespace floe {
+namespace {
+
+struct Sizes {
+  int64_t batch = 2, queries = 5, keys = 7, heads = 2, key_heads = 2, width = 64, value_width = 64;
+  std::string causal = "none";
+  std::vector<int32_t> lengths = {};
+  double dropout = 0;
+  DType dtype = DType::bf16;
+};
+
+std::string text_of(const Sizes& s) {
+  const auto n = [](int64_t x) { return std::to_string(x); };
+  return std::string(name_of(s.dtype)) + " B" + n(s.batch) + " Sq" + n(s.queries) + " Sk" + n(s.keys) + " H" +
+         n(s.heads) + "/" + n(s.key_heads) + " D" + n(s.width) + "/" + n(s.value_width) + " " + s.causal +
+         (s.lengths.empty() ? "" : " lengths") + (s.dropout > 0 ? " dropout" : "");
+}
+
+OpCase forward(const Sizes& s) {
+  OpCase c{"attention",
+           {CaseInput::normal({s.batch, s.queries, s.heads, s.width}, s.dtype),
+            CaseInput::normal({s.batch, s.keys, s.key_heads, s.width}, s.dtype),
+            CaseInput::normal({s.batch, s.keys, s.key_heads, s.value_width}, s.dtype)},
+           {{"causal", s.causal},
+            {"scale", 1 / std::sqrt(static_cast<double>(std::max<int64_t>(1, s.width)))},
+            {"lengths", !s.lengths.empty()},
+            {"dropout", s.dropout},
+            {"op_id", int64_t{11}}}};
+  if (!s.lengths.empty()) c.inputs.push_back(CaseInput::of(Tensor::from_ints({s.batch}, s.lengths)));
+  if (s.dropout > 0) {
+    std::vector<int32_t> ordinals(static_cast<size_t>(s.batch));
+    std::iota(ordinals.begin(), ordinals.end(), 40);
+    c.inputs.push_back(CaseInput::of(Tensor::from_ints({}, {-7})));
+    c.inputs.push_back(CaseInput::of(Tensor::from_ints({s.batch}, ordinals)));
+  }
+  return c;
+}
+
+// With the out and lse that belong to q, k, v.
+OpCase backward(const OpCase& forward_case) {
+  OpCase c = forward_case;
+  c.op = "attention_grad";
+  const std::vector<RefTensor> inputs = case_inputs(forward_case);
+  const std::vector<RefTensor> results = reference(forward_case);
+  for (size_t i = 0; i < 3; ++i) c.inputs[i] = CaseInput::of(tensor_of(inputs[i]));
+  c.inputs.insert(c.inputs.begin() + 3,
+                  {CaseInput::of(tensor_of(results[0])), CaseInput::of(tensor_of(results[1])),
+                   CaseInput::normal(results[0].shape, forward_case.inputs[0].dtype)});
+  return c;
+}
+
+// How far each element of each result may be from the reference's, but for lse.
+//
+// With u = 2^-8 (2^-11 in f16) a value that is rounded to the type is off by up to u of itself, or by 2^-25
+// where f16 has no smaller steps. Rounded are the result, and p and ds before they meet the other operand of
+// the last product:
+//   out: u sum p m |v|,  dv: u sum p m |dout|,  dq: u sum |ds| |k|,  dk: u sum |ds| |q|
+// f32 adds 2^-14, which is 512 of its roundings, of the same sums with ds = p (m dout v^T - delta) replaced
+// by the sum of the absolute terms of that, since it cancels.
+std::vector<std::vector<double>> bounds(const Sizes& s, const OpCase& c, const std::vector<RefTensor>& want) {
+  const std::vector<RefTensor> x = case_inputs(c);
+  const bool grad = c.op == "attention_grad";
+  const RefTensor &q = x[0], &k = x[1], &v = x[2];
+  const RefTensor& lse = grad ? x[4] : want[1];
+  const double scale = c.attrs.number("scale"), most = 1 / (1 - s.dropout);
+  const double u = s.dtype == DType::f16 ? 0x1p-11 : 0x1p-8, step = s.dtype == DType::f16 ? 0x1p-25 : 0;
+  constexpr double kSingle = 0x1p-14;
+  std::vector<std::vector<double>> all;
+  for (const RefTensor& result : want) {
+    all.emplace_back();
+    for (const double value : result.f) all.back().push_back(1.01 * u * std::fabs(value) + step);
+  }
+  const auto at = [](int64_t b, int64_t rows, int64_t row, int64_t heads, int64_t h, int64_t width) {
+    return static_cast<size_t>(((b * rows + row) * heads + h) * width);
+  };
+  const auto width = static_cast<size_t>(s.width), value_width = static_cast<size_t>(s.value_width);
+  for (int64_t b = 0; b < s.batch; ++b) {
+    for (int64_t h = 0; h < s.heads; ++h) {
+      const int64_t key_head = h * s.key_heads / s.heads;
+      for (int64_t i = 0; i < s.queries; ++i) {
+        const double row_lse = lse.f[static_cast<size_t>((b * s.heads + h) * s.queries + i)];
+        const size_t qi = at(b, s.queries, i, s.heads, h, s.width);
+        const size_t oi = at(b, s.queries, i, s.heads, h, s.value_width);
+        double delta = 0, delta_terms = 0;
+        for (size_t d = 0; grad && d < value_width; ++d) {
+          delta += x[3].f[oi + d] * x[5].f[oi + d];
+          delta_terms += std::fabs(x[3].f[oi + d] * x[5].f[oi + d]);
+        }
+        int64_t seen = s.lengths.empty() ? s.keys : s.lengths[static_cast<size_t>(b)];
+        if (s.causal == "top_left") seen = std::min(seen, i + 1);
+        if (s.causal == "bottom_right") seen = std::min(seen, i + 1 + s.keys - s.queries);
+        for (int64_t j = 0; j < seen; ++j) {
+          const size_t kj = at(b, s.keys, j, s.key_heads, key_head, s.width);
+          const size_t vj = at(b, s.keys, j, s.key_heads, key_head, s.value_width);
+          double score = 0;
+          for (size_t d = 0; d < width; ++d) score += q.f[qi + d] * k.f[kj + d];
+          const double p = std::exp(score * scale - row_lse);
+          const double p_error = ((u + kSingle) * p + step) * most;
+          if (!grad) {
+            for (size_t d = 0; d < value_width; ++d) all[0][oi + d] += p_error * std::fabs(v.f[vj + d]);
+            continue;
+          }
+          double dp = 0, dp_terms = 0;
+          for (size_t d = 0; d < value_width; ++d) {
+            dp += x[5].f[oi + d] * v.f[vj + d];
+            dp_terms += std::fabs(x[5].f[oi + d] * v.f[vj + d]);
+            all[2][vj + d] += p_error * std::fabs(x[5].f[oi + d]);
+          }
+          // A dropped key has -delta alone.
+          const double ds =
+              p * std::max(std::fabs(most * dp - delta), s.dropout > 0 ? std::fabs(delta) : 0.0);
+          const double ds_error = (u * ds + step + kSingle * p * (most * dp_terms + delta_terms)) * scale;
+          for (size_t d = 0; d < width; ++d) {
+            all[0][qi + d] += ds_error * std::fabs(k.f[kj + d]);
+            all[1][kj + d] += ds_error * std::fabs(q.f[qi + d]);
+          }
+        }
+      }
+    }
+  }
+  return all;
+}
+
+// lse is f32: a logarithm after a sum of D products in the tensor cores' order, 32 units of it.
+void check(const Sizes& s, const OpCase& c) {
+  SCOPED_TRACE(c.op + " " + text_of(s));
+  const std::vector<RefTensor> want = reference(c);
+  const std::vector<Tensor> got = run_kernel(c), again = run_kernel(c);
+  ASSERT_EQ(got.size(), want.size());
+  const std::vector<std::vector<double>> most = bounds(s, c, want);
+  for (size_t k = 0; k < want.size(); ++k) {
+    if (want[k].dtype == DType::f32) {
+      expect_close(got[k], want[k], 32, c.op + " lse");
+    } else {
+      for (int64_t i = 0; i < got[k].size(); ++i) {
+        const auto n = static_cast<size_t>(i);
+        ASSERT_LE(std::fabs(got[k].at(i) - want[k].f[n]), most[k][n])
+            << c.op << " result " << k << " at " << i << ": got " << got[k].at(i) << ", want "
+            << want[k].f[n];
+      }
+    }
+    EXPECT_TRUE(got[k].bytes() == 0 || std::memcmp(got[k].data(), again[k].data(), got[k].bytes()) == 0)
+        << "other bits on a second run";
+  }
+}
+void check_both(const Sizes& s) {
+  check(s, forward(s));
+  check(s, backward(forward(s)));
+}
+
+TEST(AttentionCuda, HasTheReferencesValuesOnEveryTile) {
+  FLOE_NEEDS_CUDA();
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    for (const int64_t width : {32, 64, 128, 256}) {
+      for (const auto& [queries, keys] : std::vector<std::pair<int64_t, int64_t>>{
+               {1, 1}, {24, 24}, {32, 33}, {33, 32}, {64, 64}, {65, 63}, {70, 128}, {129, 129}, {16, 200}}) {
+        check_both({.batch = 1,
+                    .queries = queries,
+                    .keys = keys,
+                    .width = width,
+                    .value_width = width,
+                    .dtype = dtype});
+      }
+    }
+  }
+}
+
+TEST(AttentionCuda, TakesSizesThatAreNoMultiplesOfATile) {
+  FLOE_NEEDS_CUDA();
+  for (const auto& [width, value_width] : std::vector<std::pair<int64_t, int64_t>>{
+           {8, 8}, {24, 40}, {72, 64}, {64, 72}, {96, 200}, {13, 7}, {64, 65}, {1, 1}, {264, 300}}) {
+    check_both(
+        {.queries = 37, .keys = 83, .heads = 3, .key_heads = 1, .width = width, .value_width = value_width});
+  }
+}
+
+TEST(AttentionCuda, KnowsEveryMask) {
+  FLOE_NEEDS_CUDA();
+  for (const int64_t width : {64, 128, 256}) {
+    for (const char* causal : {"none", "top_left", "bottom_right"}) {
+      for (const double dropout : {0.0, 0.3}) {
+        check_both({.queries = 70,
+                    .keys = 200,
+                    .width = width,
+                    .value_width = 32,
+                    .causal = causal,
+                    .lengths = {200, 131},
+                    .dropout = dropout});
+        check_both({.queries = 200,
+                    .keys = 70,
+                    .width = width,
+                    .value_width = width,
+                    .causal = causal,
+                    .dropout = dropout});
+        check_both({.batch = 3,
+                    .queries = 31,
+                    .keys = 31,
+                    .heads = 4,
+                    .key_heads = 2,
+                    .width = width,
+                    .value_width = width,
+                    .causal = causal,
+                    .lengths = {31, 0, 17},
+                    .dropout = dropout});
+      }
+    }
+  }
+}
+
+TEST(AttentionCuda, TakesSizesOfNothing) {
+  FLOE_NEEDS_CUDA();
+  for (const Sizes& s : std::vector<Sizes>{{.batch = 0},
+                                           {.queries = 0},
+                                           {.keys = 0},
+                                           {.width = 0},
+                                           {.value_width = 0},
+                                           {.width = 0, .value_width = 0}}) {
+    check_both(s);
+  }
+}
+
+TEST(AttentionCuda, SharesKeysAmongHeads) {
+  FLOE_NEEDS_CUDA();
+  check_both(
+      {.queries = 40, .keys = 50, .heads = 8, .key_heads = 1, .causal = "bottom_right", .dropout = 0.2});
+  check_both({.queries = 70, .keys = 150, .heads = 6, .key_heads = 3, .causal = "top_left", .dropout = 0.2});
+}
+
+TEST(AttentionCuda, TakesMoreThan65535Heads) {
+  FLOE_NEEDS_CUDA();
+  check_both(
+      {.batch = 8200, .queries = 2, .keys = 3, .heads = 8, .key_heads = 8, .width = 8, .value_width = 8});
+  Sizes s{.batch = 8200, .queries = 1, .keys = 2, .heads = 8, .key_heads = 8, .width = 4, .value_width = 4};
+  s.dtype = DType::f32;
+  check_kernel(forward(s));
+}
+
+// In f32 the masks show as they are: a dropped probability where the reference keeps it would be off by
+// itself.
+TEST(AttentionCuda, DropsTheReferencesElements) {
+  FLOE_NEEDS_CUDA();
+  for (const double rate : {0.1, 0.5, 0.9}) {
+    OpCase c = forward(
+        {.queries = 70, .keys = 131, .width = 16, .value_width = 8, .dropout = rate, .dtype = DType::f32});
+    c.ulps = 64;
+    check_kernel(c);
+  }
+}
+
+// A batch row's bits depend neither on the rows beside it nor on how far it is padded.
+TEST(AttentionCuda, GivesARowTheSameBitsHoweverItIsPadded) {
+  FLOE_NEEDS_CUDA();
+  for (const int64_t length : {20, 50, 90}) {
+    const Sizes tight{.batch = 1,
+                      .queries = length,
+                      .keys = length,
+                      .causal = "top_left",
+                      .lengths = {static_cast<int32_t>(length)},
+                      .dropout = 0.2};
+    OpCase c = forward(tight);
+    for (int pass = 0; pass < 2; ++pass) {
+      const std::vector<RefTensor> inputs = case_inputs(c);
+      const std::vector<Tensor> want = run_kernel(c);
+      OpCase padded = c;
+      constexpr int64_t kLonger = 150;
+      const size_t tensors = pass == 0 ? 3 : 6;
+      for (size_t i = 0; i < tensors; ++i) {
+        RefTensor longer = inputs[i];
+        const int64_t axis = longer.shape.size() == 3 ? 2 : 1;  // of lse [1, H, Sq]
+        longer.shape[static_cast<size_t>(axis)] = kLonger;
+        longer.f.assign(static_cast<size_t>(count(longer.shape)), 0);
+        const int64_t row = axis == 1 ? longer.shape[2] * longer.shape[3] : 1;
+        const int64_t outer = axis == 1 ? 1 : longer.shape[1];
+        for (int64_t o = 0; o < outer; ++o) {
+          std::copy_n(inputs[i].f.begin() + o * length * row, length * row,
+                      longer.f.begin() + o * kLonger * row);
+        }
+        padded.inputs[i] = CaseInput::of(tensor_of(longer));
+      }
+      const std::vector<Tensor> got = run_kernel(padded);
+      for (size_t i = 0; i < want.size(); ++i) {
+        if (want[i].dtype() == DType::f32) continue;  // lse, whose rows lie by heads; out says as much
+        EXPECT_EQ(std::memcmp(got[i].data(), want[i].data(), want[i].bytes()), 0)
+            << c.op << " result " << i << ", " << length;
+      }
+      c = backward(c);
+    }
+  }
+}
+
+TEST(AttentionCuda, GivesExactZerosToARowWithoutKeys) {
+  FLOE_NEEDS_CUDA();
+  for (const int64_t keys : {40, 200}) {
+    const OpCase c = forward({.queries = 33, .keys = keys, .lengths = {0, static_cast<int32_t>(keys)}});
+    const std::vector<Tensor> out = run_kernel(c);
+    for (int64_t i = 0; i < out[0].size() / 2; ++i) ASSERT_EQ(out[0].at(i), 0);
+    for (int64_t i = 0; i < out[1].size() / 2; ++i)
+      ASSERT_EQ(out[1].at(i), -std::numeric_limits<double>::infinity());
+    for (const Tensor& gradient : run_kernel(backward(c))) {
+      for (int64_t i = 0; i < gradient.size(); ++i) {
+        ASSERT_TRUE(std::isfinite(gradient.at(i)));
+        if (i < gradient.size() / 2) {
+          ASSERT_EQ(gradient.at(i), 0);
+        }
+      }
+    }
+  }
+}
+
+TEST(AttentionCuda, DoesNotReadKeysBeyondLengths) {
+  FLOE_NEEDS_CUDA();
+  for (const int64_t keys : {60, 180}) {
+    const Sizes s{.batch = 1, .queries = 40, .keys = keys, .lengths = {25}};
+    OpCase c = forward(s);
+    for (int pass = 0; pass < 2; ++pass) {
+      const std::vector<Tensor> want = run_kernel(c);
+      OpCase spoilt = c;
+      for (const size_t i : {1, 2}) {
+        RefTensor x = case_inputs(c)[i];
+        std::fill(x.f.begin() + 25 * 2 * 64, x.f.end(), std::numeric_limits<double>::quiet_NaN());
+        spoilt.inputs[i] = CaseInput::of(tensor_of(x));
+      }
+      const std::vector<Tensor> got = run_kernel(spoilt);
+      for (size_t i = 0; i < want.size(); ++i) {
+        EXPECT_EQ(std::memcmp(got[i].data(), want[i].data(), want[i].bytes()), 0) << c.op << " result " << i;
+      }
+      c = backward(c);
+    }
+  }
+}
+
+TEST(AttentionCuda, PassesNanToItsRowOnly) {
+  FLOE_NEEDS_CUDA();
+  OpCase c = forward({.queries = 40, .keys = 70});
+  RefTensor q = case_inputs(c)[0];
+  q.f[static_cast<size_t>((40 + 3) * 2 * 64 + 5)] =
+      std::numeric_limits<double>::quiet_NaN();  // row 1, query 3, head 0
+  c.inputs[0] = CaseInput::of(tensor_of(q));
+  const std::vector<Tensor> out = run_kernel(c);
+  for (int64_t i = 0; i < out[0].size(); ++i)
+    ASSERT_EQ(std::isnan(out[0].at(i)), i / 64 == (40 + 3) * 2) << i;
+}
+
+// Probabilities are all equal to 1 before they are divided: nothing is rounded, the mean is.
+TEST(AttentionCuda, AveragesValuesWhenKeysAreZero) {
+  FLOE_NEEDS_CUDA();
+  OpCase c = forward({.batch = 1, .queries = 20, .keys = 100});
+  c.inputs[1] = CaseInput::of(Tensor(DType::bf16, {1, 100, 2, 64}));
+  Tensor ones(DType::bf16, {1, 100, 2, 64});
+  for (int64_t i = 0; i < ones.size(); ++i) ones.set(i, 1);
+  c.inputs[2] = CaseInput::of(std::move(ones));
+  const std::vector<Tensor> result = run_kernel(c);
+  for (int64_t i = 0; i < result[0].size(); ++i) ASSERT_EQ(result[0].at(i), 1);
+  for (int64_t i = 0; i < result[1].size(); ++i) ASSERT_NEAR(result[1].at(i), std::log(100.0), 0x1p-20);
+}
+
+// Scores near -120 and 6e4: nothing overflows on the way, forward or backward.
+TEST(AttentionCuda, SurvivesLargeScores) {
+  FLOE_NEEDS_CUDA();
+  for (const double value : {-120.0, 6e4, -1e5}) {
+    OpCase c = forward({.batch = 1, .queries = 3, .keys = 97, .width = 8, .value_width = 8});
+    Tensor q(DType::bf16, {1, 3, 2, 8}), k(DType::bf16, {1, 97, 2, 8});
+    for (int64_t i = 0; i < 6; ++i) q.set(8 * i, 1);
+    for (int64_t j = 0; j < 194; ++j) k.set(8 * j, value * 2);
+    c.inputs[0] = CaseInput::of(std::move(q));
+    c.inputs[1] = CaseInput::of(std::move(k));
+    const std::vector<RefTensor> want = reference(c);
+    const std::vector<Tensor> got = run_kernel(c);
+    // Equal probabilities of 1 again: out is rounded once.
+    expect_close(got[0], want[0], 1, "out");
+    expect_close(got[1], want[1], 8, "lse");
+    for (const Tensor& gradient : run_kernel(backward(c))) {
+      for (int64_t i = 0; i < gradient.size(); ++i) ASSERT_TRUE(std::isfinite(gradient.at(i)));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace floe

@@ -1,0 +1,279 @@
+// The gradient of attention in f32 arithmetic: any storage type, head size and alignment. Probabilities are
+// computed again from lse. One kernel's blocks own 64 keys and 64 features of dk and dv, the other's 64
+// queries and 64 features of dq: no sum is shared, so the order of summation is fixed.
+#include "device/cuda/launch.cuh"
+#include "ops/attention/attention_plain_cuda.cuh"
+
+namespace floe {
+namespace {
+
+template <class T>
+struct PlainGrad {
+  AttentionProblem s;
+  const T *q = nullptr, *k = nullptr, *v = nullptr, *out = nullptr, *dout = nullptr;
+  const float* lse = nullptr;
+  T *dq = nullptr, *dk = nullptr, *dv = nullptr;
+  bool q_vectors = false, k_vectors = false, v_vectors = false, out_vectors = false;
+  int tiles = 0, parts = 1;  // of the queries or keys, of the features
+};
+
+// Shared memory of a block.
+struct GradTiles {
+  float *a, *b;  // operands
+  float *p, *g;  // [query][key]
+  float *lse, *delta;
+  int* seen;
+  __device__ GradTiles() {
+    a = dynamic_shared<float>();
+    b = a + kPlainFloats;
+    p = b + kPlainFloats;
+    g = p + kPlainFloats;
+    lse = g + kPlainFloats;
+    delta = lse + kPlainTile;
+    seen = reinterpret_cast<int*>(delta + kPlainTile);
+  }
+};
+constexpr size_t kGradBytes = (4 * kPlainFloats + 3 * kPlainTile) * sizeof(float);
+
+// Where a tile of queries of a head meets a tile of keys.
+struct Meeting {
+  int b, h, q0, queries, k0, keys;
+};
+
+template <class T>
+__device__ int64_t out_at(const AttentionProblem& s, const Meeting& m) {
+  return ((m.b * static_cast<int64_t>(s.queries) + m.q0) * s.heads + m.h) * s.value_width;
+}
+
+// lse, delta = sum(dout * out) and the number of keys seen of the tile's queries.
+template <class T>
+__device__ void load_rows_of_queries(const PlainGrad<T>& f, const Meeting& m, int length,
+                                     const GradTiles& t) {
+  const AttentionProblem& s = f.s;
+  const int r = static_cast<int>(threadIdx.x) / 4;
+  const int lane = static_cast<int>(threadIdx.x) % 4;
+  const int64_t stride = static_cast<int64_t>(s.heads) * s.value_width;
+  float delta = 0;
+  if (r < m.queries) {
+    const int64_t at = out_at<T>(s, m) + r * stride;
+    for (int d = lane; d < s.value_width; d += 4)
+      delta = fmaf(to_float(f.out[at + d]), to_float(f.dout[at + d]), delta);
+  }
+  delta += __shfl_xor_sync(0xffffffffu, delta, 1);
+  delta += __shfl_xor_sync(0xffffffffu, delta, 2);
+  if (lane == 0) {
+    t.delta[r] = delta;
+    t.lse[r] =
+        r < m.queries ? f.lse[(m.b * static_cast<int64_t>(s.heads) + m.h) * s.queries + m.q0 + r] : -INFINITY;
+    t.seen[r] = r < m.queries ? s.seen(length, m.q0 + r) : 0;
+  }
+}
+
+// For each query and key of the meeting, with m = mask / (1 - rate):
+//   t.p = p m, t.g = scale * p * (m * dout v^T - delta); 0 where the query does not see the key.
+// Begins and ends with a barrier.
+template <class T>
+__device__ void recompute(const PlainGrad<T>& f, const Meeting& m, const GradTiles& t) {
+  const AttentionProblem& s = f.s;
+  const int tx = static_cast<int>(threadIdx.x) % 16;
+  const int ty = static_cast<int>(threadIdx.x) / 16;
+  const int key_head = m.h / s.group();
+  const PlainRows<T> q{f.q + m.b * s.q.batch + m.q0 * s.q.row + m.h * s.q.head, s.q.row, m.queries,
+                       f.q_vectors};
+  const PlainRows<T> k{f.k + m.b * s.k.batch + m.k0 * s.k.row + key_head * s.k.head, s.k.row, m.keys,
+                       f.k_vectors};
+  const PlainRows<T> v{f.v + m.b * s.v.batch + m.k0 * s.v.row + key_head * s.v.head, s.v.row, m.keys,
+                       f.v_vectors};
+  const PlainRows<T> dout{f.dout + out_at<T>(s, m), static_cast<int64_t>(s.heads) * s.value_width, m.queries,
+                          f.out_vectors};
+  float sums[4][4];
+  __syncthreads();
+  multiply_rows(q, k, s.width, t.a, t.b, sums);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) t.p[(4 * ty + i) * kPlainPitch + tx + 16 * j] = sums[i][j];
+  }
+  multiply_rows(dout, v, s.value_width, t.a, t.b, sums);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) t.g[(4 * ty + i) * kPlainPitch + tx + 16 * j] = sums[i][j];
+  }
+  __syncthreads();
+  const uint32_t seed = s.drops() ? static_cast<uint32_t>(*s.seed) : 0;
+  const uint32_t ordinal = s.drops() ? static_cast<uint32_t>(s.ordinals[m.b]) : 0;
+  for (int i = static_cast<int>(threadIdx.x); i < kPlainTile * kPlainTile / 4; i += kPlainThreads) {
+    const int r = i / (kPlainTile / 4);
+    const int group = i % (kPlainTile / 4);
+    uint32_t words[4] = {};
+    if (s.drops()) {
+      const uint4 block =
+          philox_block(make_uint4(static_cast<uint32_t>(m.k0 / 4 + group), static_cast<uint32_t>(m.q0 + r),
+                                  ordinal, static_cast<uint32_t>(m.h)),
+                       seed, s.op_id);
+      words[0] = block.x;
+      words[1] = block.y;
+      words[2] = block.z;
+      words[3] = block.w;
+    }
+    const float lse = t.lse[r];
+    const float delta = t.delta[r];
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      const int at = r * kPlainPitch + 4 * group + e;
+      const bool live = m.k0 + 4 * group + e < t.seen[r] && lse != -INFINITY;
+      const float p = live ? expf(t.p[at] * s.scale - lse) : 0.0f;
+      float mask = 1;
+      if (s.drops()) mask = s.kept(words[e]) ? s.keep_factor : 0.0f;
+      const float g = mask == 0 ? 0.0f : t.g[at] * mask;
+      t.p[at] = mask == 0 ? 0.0f : p * mask;
+      t.g[at] = live ? p * s.scale * (g - delta) : 0.0f;
+    }
+  }
+  __syncthreads();
+}
+
+template <class T>
+__global__ __launch_bounds__(kPlainThreads, 1) void plain_grad_keys_kernel(const PlainGrad<T> f) {
+  const AttentionProblem& s = f.s;
+  const GradTiles t;
+  const int tx = static_cast<int>(threadIdx.x) % 16;
+  const int ty = static_cast<int>(threadIdx.x) / 16;
+  const int first = static_cast<int>(blockIdx.x) % f.parts * kPlainTile;
+  const int k0 = static_cast<int>(blockIdx.x) / f.parts % f.tiles * kPlainTile;
+  const int row = static_cast<int>(blockIdx.x) / f.parts / f.tiles;
+  const int b = row / s.key_heads;
+  const int key_head = row % s.key_heads;
+  const int length = s.length(b);
+  const int keys = ::min(kPlainTile, length - k0);
+  float dk[4][4] = {}, dv[4][4] = {};
+  for (int member = 0; member < s.group() && keys > 0; ++member) {
+    for (int q0 = 0; q0 < s.queries; q0 += kPlainTile) {
+      const Meeting m{b, key_head * s.group() + member, q0, ::min(kPlainTile, s.queries - q0), k0, keys};
+      if (s.seen(length, q0 + m.queries - 1) <= k0) continue;
+      __syncthreads();
+      load_rows_of_queries(f, m, length, t);
+      recompute(f, m, t);
+      load_plain_tile(f.q + b * s.q.batch + q0 * s.q.row + m.h * s.q.head, s.q.row, m.queries, first, s.width,
+                      f.q_vectors, t.a);
+      load_plain_tile(f.dout + out_at<T>(s, m), static_cast<int64_t>(s.heads) * s.value_width, m.queries,
+                      first, s.value_width, f.out_vectors, t.b);
+      __syncthreads();
+      for (int i = 0; i < m.queries; ++i) {
+        const float4 x = *reinterpret_cast<const float4*>(t.a + i * kPlainPitch + 4 * tx);
+        const float4 y = *reinterpret_cast<const float4*>(t.b + i * kPlainPitch + 4 * tx);
+        const int seen = t.seen[i] - k0;
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          if (4 * ty + j >= seen) continue;
+          const float p = t.p[i * kPlainPitch + 4 * ty + j];
+          const float g = t.g[i * kPlainPitch + 4 * ty + j];
+          dk[j][0] = fmaf(g, x.x, dk[j][0]);
+          dk[j][1] = fmaf(g, x.y, dk[j][1]);
+          dk[j][2] = fmaf(g, x.z, dk[j][2]);
+          dk[j][3] = fmaf(g, x.w, dk[j][3]);
+          dv[j][0] = fmaf(p, y.x, dv[j][0]);
+          dv[j][1] = fmaf(p, y.y, dv[j][1]);
+          dv[j][2] = fmaf(p, y.z, dv[j][2]);
+          dv[j][3] = fmaf(p, y.w, dv[j][3]);
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    if (k0 + 4 * ty + j >= s.keys) continue;
+    const int64_t at = (b * static_cast<int64_t>(s.keys) + k0 + 4 * ty + j) * s.key_heads + key_head;
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      const int feature = first + 4 * tx + e;
+      if (feature < s.width) f.dk[at * s.width + feature] = from_float<T>(dk[j][e]);
+      if (feature < s.value_width) f.dv[at * s.value_width + feature] = from_float<T>(dv[j][e]);
+    }
+  }
+}
+
+template <class T>
+__global__ __launch_bounds__(kPlainThreads, 1) void plain_grad_queries_kernel(const PlainGrad<T> f) {
+  const AttentionProblem& s = f.s;
+  const GradTiles t;
+  const int tx = static_cast<int>(threadIdx.x) % 16;
+  const int ty = static_cast<int>(threadIdx.x) / 16;
+  const int first = static_cast<int>(blockIdx.x) % f.parts * kPlainTile;
+  const int q0 = static_cast<int>(blockIdx.x) / f.parts % f.tiles * kPlainTile;
+  const int row = static_cast<int>(blockIdx.x) / f.parts / f.tiles;
+  Meeting m{row / s.heads, row % s.heads, q0, ::min(kPlainTile, s.queries - q0), 0, 0};
+  const int length = s.length(m.b);
+  const int last = s.seen(length, q0 + m.queries - 1);
+  const T* k = f.k + m.b * s.k.batch + m.h / s.group() * s.k.head;
+  float dq[4][4] = {};
+  load_rows_of_queries(f, m, length, t);
+  for (int k0 = 0; k0 < last; k0 += kPlainTile) {
+    m.k0 = k0;
+    m.keys = ::min(kPlainTile, last - k0);
+    recompute(f, m, t);
+    load_plain_tile(k + k0 * s.k.row, s.k.row, m.keys, first, s.width, f.k_vectors, t.b);
+    __syncthreads();
+    for (int j = 0; j < m.keys; ++j) {
+      const float4 x = *reinterpret_cast<const float4*>(t.b + j * kPlainPitch + 4 * tx);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if (k0 + j >= t.seen[4 * ty + i]) continue;
+        const float g = t.g[(4 * ty + i) * kPlainPitch + j];
+        dq[i][0] = fmaf(g, x.x, dq[i][0]);
+        dq[i][1] = fmaf(g, x.y, dq[i][1]);
+        dq[i][2] = fmaf(g, x.z, dq[i][2]);
+        dq[i][3] = fmaf(g, x.w, dq[i][3]);
+      }
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if (4 * ty + i >= m.queries) continue;
+    const int64_t at = (m.b * static_cast<int64_t>(s.queries) + q0 + 4 * ty + i) * s.heads + m.h;
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      const int feature = first + 4 * tx + e;
+      if (feature < s.width) f.dq[at * s.width + feature] = from_float<T>(dq[i][e]);
+    }
+  }
+}
+
+int parts_of(int features) { return (features + kPlainTile - 1) / kPlainTile; }
+
+}  // namespace
+
+template <class T>
+void queue_plain_grad(const AttentionProblem& s, const AttentionPointers& data, void* stream) {
+  PlainGrad<T> f{s};
+  f.q = static_cast<const T*>(data.q);
+  f.k = static_cast<const T*>(data.k);
+  f.v = static_cast<const T*>(data.v);
+  f.out = static_cast<const T*>(data.out);
+  f.dout = static_cast<const T*>(data.dout);
+  f.lse = data.lse;
+  f.dq = static_cast<T*>(data.dq);
+  f.dk = static_cast<T*>(data.dk);
+  f.dv = static_cast<T*>(data.dv);
+  f.q_vectors = loads_vectors<T>(data.q, s.q, s.width);
+  f.k_vectors = loads_vectors<T>(data.k, s.k, s.width);
+  f.v_vectors = loads_vectors<T>(data.v, s.v, s.value_width);
+  f.out_vectors = loads_vectors<T>(data.dout, {}, s.value_width);
+  f.tiles = (s.keys + kPlainTile - 1) / kPlainTile;
+  f.parts = parts_of(s.width > s.value_width ? s.width : s.value_width);
+  const int64_t key_blocks = static_cast<int64_t>(s.batch) * s.key_heads * f.tiles * f.parts;
+  launch("attention_grad (keys)", plain_grad_keys_kernel<T>,
+         {dim3(static_cast<unsigned>(key_blocks)), dim3(kPlainThreads), kGradBytes}, stream, f);
+  f.tiles = (s.queries + kPlainTile - 1) / kPlainTile;
+  f.parts = parts_of(s.width);
+  const int64_t query_blocks = static_cast<int64_t>(s.batch) * s.heads * f.tiles * f.parts;
+  launch("attention_grad (queries)", plain_grad_queries_kernel<T>,
+         {dim3(static_cast<unsigned>(query_blocks)), dim3(kPlainThreads), kGradBytes}, stream, f);
+}
+
+template void queue_plain_grad<float>(const AttentionProblem&, const AttentionPointers&, void*);
+template void queue_plain_grad<__nv_bfloat16>(const AttentionProblem&, const AttentionPointers&, void*);
+template void queue_plain_grad<__half>(const AttentionProblem&, const AttentionPointers&, void*);
+
+}  // namespace floe

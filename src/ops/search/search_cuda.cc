@@ -1,0 +1,13 @@
+// The GPU's kernels of every op of this folder.
+#include "ops/search/search_kernel.h"
+
+namespace floe {
+
+void add_search_cuda(KernelTable& table) {
+  add_search_penalties_cuda(table);
+  add_beam_candidates_cuda(table);
+  add_beam_state_cuda(table);
+  add_sample_cuda(table);
+}
+
+}  // namespace floe

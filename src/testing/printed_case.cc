@@ -109,13 +109,14 @@ std::string build_cpp(const std::string& source_file, const std::string& library
   return std::system(command.c_str()) == 0 ? "" : read_file(log);
 }
 
-ProgramResult run_printed_cpp(const Graph& graph, const PrintedCase& given, int* failed_step) {
+ProgramResult run_printed_cpp(const Graph& graph, const PrintedCase& given, int* failed_step,
+                              const std::string& optimisation) {
   const Binding binding = binding_of(graph, given);
   const TempFolder folder;
   const std::string source = cpp_graph(graph, binding), file = folder.file("graph.cc");
   EXPECT_EQ(source.find("#include"), std::string::npos);
   write_file(file, source);
-  const std::string log = build_cpp(file, folder.file("graph.so"), "-O1");
+  const std::string log = build_cpp(file, folder.file("graph.so"), optimisation);
   EXPECT_EQ(log, "") << source;
   void* library = ::dlopen(folder.file("graph.so").c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) fail_io("{}", ::dlerror());

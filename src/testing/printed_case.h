@@ -21,7 +21,8 @@ struct PrintedCase {
 
 // Prints for the sizes of the inputs, builds, loads, runs once. `failed_step`: what the function returned;
 // the test fails if it is not 0 and nobody asked.
-ProgramResult run_printed_cpp(const Graph& graph, const PrintedCase& given, int* failed_step = nullptr);
+ProgramResult run_printed_cpp(const Graph& graph, const PrintedCase& given, int* failed_step = nullptr,
+                              const std::string& optimisation = "-O1");
 
 // One file and one process for all cases. `error`: what Python said, as above.
 std::vector<ProgramResult> run_printed_numpy(const Graph& graph, const std::vector<PrintedCase>& given,

@@ -39,6 +39,7 @@ CublasLt load() {
   find(library, "cublasLtMatmulPreferenceCreate", &lt.preference_create);
   find(library, "cublasLtMatmulPreferenceDestroy", &lt.preference_destroy);
   find(library, "cublasLtMatmulPreferenceSetAttribute", &lt.preference_set);
+  find(library, "cublasLtGetVersion", &lt.version);
   find(library, "cublasLtGetStatusString", &lt.status_text);
   const cublasStatus_t status = create(&lt.handle);
   if (status != CUBLAS_STATUS_SUCCESS)

@@ -1,9 +1,13 @@
 // C = A B on the GPU through cuBLASLt, row-major, accumulated in f32. One algorithm is chosen when the plan
-// is made, never one that splits K over blocks (its sums would be added in another order for another M). A
-// row's bits may still differ between plans of different M: see docs/numerics.md.
+// is made, by measuring the first that the library suggests (gemm_choices.h), never one that splits K over
+// blocks (its sums would be added in another order for another M). A row's bits may still differ between
+// plans of different M: see docs/numerics.md.
 #pragma once
+#include <cublasLt.h>
+
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "tensor/dtype.h"
 
@@ -38,6 +42,7 @@ class CudaGemm {
 
  private:
   struct Plan;
+  int fastest(std::span<const cublasLtMatmulHeuristicResult_t> candidates) const;
   CudaGemmShape shape_;
   size_t workspace_ = 0;
   std::unique_ptr<Plan> plan_;  // null when there is nothing to multiply

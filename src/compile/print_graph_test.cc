@@ -56,7 +56,8 @@ Graph step_with_masks(const ModelConfig& config) {
   Builder b(graph);
   const int nodes = graph.node_count();
   for (int i = 0; i < nodes; ++i) {
-    const Node node = graph.node(i);
+    const Node node =
+        graph.node(i);  // NOLINT(performance-unnecessary-copy-initialization): nodes move as it grows
     Dims dims = node.types[0].dims;
     if (node.op->name == "attention") {  // [B, heads, queries, keys]
       dims = {dims[0], dims[2], dims[1], graph.type(node.inputs[1]).dim(1)};

@@ -28,7 +28,7 @@ DeviceKind test_device_kind() {
   static const DeviceKind once = [] {
     DeviceKind kind = DeviceKind::cpu;
     const char* name = std::getenv("FLOE_TEST_DEVICE");
-    if (name != nullptr && std::string_view(name) != "") parse(name, &kind);
+    if (name != nullptr && !std::string_view(name).empty()) parse(name, &kind);
     return kind;
   }();
   return once;

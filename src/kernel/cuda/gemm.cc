@@ -4,9 +4,9 @@
 #include <array>
 
 #include "base/error.h"
+#include "device/cuda/cache_folder.h"
 #include "device/cuda/check.h"
 #include "device/cuda/cublaslt.h"
-#include "device/cuda/nvrtc.h"
 #include "kernel/cuda/gemm_choices.h"
 
 namespace floe {
@@ -72,10 +72,10 @@ std::string key_of(const CudaGemmShape& s) {
   FLOE_CUDA_CALL(cudaGetDevice(&device));
   cudaDeviceProp card{};
   FLOE_CUDA_CALL(cudaGetDeviceProperties(&card, device));
-  return fmt::format("{} cublaslt {} {}x{}x{} batch {}{} a{} b{} {} {}{}{}{}", card.name,
-                     CublasLt::get().version(), s.m, s.n, s.k, s.batch, s.one_b ? " one b" : "",
-                     s.transpose_a ? "t" : "", s.transpose_b ? "t" : "", name_of(s.in), name_of(s.out),
-                     s.accumulate ? " add" : "", s.bias ? " bias" : "", s.relu ? " relu" : "");
+  return fmt::format("{} cublaslt {} {}x{}x{} batch {} a{} b{} {} {}{}{}{}", card.name,
+                     CublasLt::get().version(), s.m, s.n, s.k, s.batch, s.transpose_a ? "t" : "",
+                     s.transpose_b ? "t" : "", name_of(s.in), name_of(s.out), s.accumulate ? " add" : "",
+                     s.bias ? " bias" : "", s.relu ? " relu" : "");
 }
 
 cudaDataType_t type_of(DType type) { return type == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F; }
@@ -155,7 +155,7 @@ CudaGemm::CudaGemm(const CudaGemmShape& shape) : shape_(shape) {
                                                        : CUBLASLT_EPILOGUE_DEFAULT;
   plan_->set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
   if (s.bias) plan_->set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(s.out));
-  const Stored first{s.in, s.transpose_b ? s.k : s.n, s.transpose_b ? s.n : s.k, s.one_b ? 0 : s.k * s.n};
+  const Stored first{s.in, s.transpose_b ? s.k : s.n, s.transpose_b ? s.n : s.k, s.k * s.n};
   const Stored second{s.in, s.transpose_a ? s.m : s.k, s.transpose_a ? s.k : s.m, s.m * s.k};
   const Stored result{s.out, s.n, s.m, s.m * s.n};
   plan_->first = layout_of(first, s.batch);
@@ -204,7 +204,7 @@ int CudaGemm::fastest(std::span<const cublasLtMatmulHeuristicResult_t> candidate
   constexpr double kMargin = 0.97;  // a later candidate must be faster by more than noise
   const CudaGemmShape& s = shape_;
   const auto bytes = [](int64_t n, DType type) { return static_cast<size_t>(n) * size_of(type); };
-  const Scratch a(bytes(s.batch * s.m * s.k, s.in)), b(bytes((s.one_b ? 1 : s.batch) * s.k * s.n, s.in));
+  const Scratch a(bytes(s.batch * s.m * s.k, s.in)), b(bytes(s.batch * s.k * s.n, s.in));
   const Scratch c(bytes(s.batch * s.m * s.n, s.out)), bias(bytes(s.n, s.out)), workspace(kWorkspace);
   if (s.bias) plan_->set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, static_cast<const void*>(bias.data));
   const Timer timer;

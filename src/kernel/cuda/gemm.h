@@ -23,7 +23,6 @@ struct CudaGemmShape {
   bool accumulate = false;   // C += A B
   bool bias = false;         // [n], of the type of C
   bool relu = false;
-  bool one_b = false;  // every batch reads the same B
 };
 
 class CudaGemm {

@@ -19,7 +19,7 @@ struct FloatArgs {
   float* c;
   const float* bias;
   int64_t m, n, k;
-  int64_t batch, b_step;  // elements from one B to the next
+  int64_t batch;
   int64_t row_tiles, column_tiles;
   bool transpose_a, transpose_b;
   CudaActivation activation;
@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(kFloatThreads) float_tiles(FloatArgs p) {
   const int64_t tile = blockIdx.x % tiles;
   const int64_t row0 = tile / p.column_tiles * kTile, column0 = tile % p.column_tiles * kTile;
   const float* a = p.a + batch * p.m * p.k;
-  const float* b = p.b + batch * p.b_step;
+  const float* b = p.b + batch * p.k * p.n;
   const int ty = threadIdx.x / 16 * 4, tx = threadIdx.x % 16 * 4;
   float sums[4][4] = {};
   for (int64_t k0 = 0; k0 < p.k; k0 += kDepth) {
@@ -210,7 +210,6 @@ void RowGemm::run(const void* a, const void* b, void* c, const void* bias, void*
                    n,
                    k,
                    batch,
-                   one_b ? 0 : k * n,
                    (m + kTile - 1) / kTile,
                    (n + kTile - 1) / kTile,
                    transpose_a,

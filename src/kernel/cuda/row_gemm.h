@@ -18,7 +18,6 @@ struct RowGemm {
   bool transpose_a = false, transpose_b = false;
   DType in = DType::f32;   // bf16: only as run() below allows
   DType out = DType::f32;  // f32, or bf16 from bf16
-  bool one_b = true;       // every batch reads the same B
   CudaActivation activation = CudaActivation::none;
 
   // bf16: A [m, k] and B [n, k] as a linear layer has them, k a multiple of 8, one batch. f32: any.

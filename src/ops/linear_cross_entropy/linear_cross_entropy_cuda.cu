@@ -306,7 +306,7 @@ void run_plan(const Plan& p, const KernelRun& run) {
   if (!p.gradients) return;
   if (p.rows == 0) {
     const auto clear = [&](const View& view) {
-      const size_t bytes = static_cast<size_t>(view.size()) * size_of(view.dtype);
+      const size_t bytes = view.bytes();
       if (bytes > 0)
         check_cuda(cudaMemsetAsync(view.data, 0, bytes, static_cast<cudaStream_t>(run.stream)),
                    "cudaMemsetAsync");

@@ -50,7 +50,6 @@ BoundKernel bind(const KernelCall& call) {
                      .transpose_b = shape.transpose_b,
                      .in = shape.in,
                      .out = shape.out,
-                     .one_b = b.rank == 2,
                      .activation = activation};
   if (rows.supported() && (shape.in == DType::f32 || (call.frozen_inputs & 2) != 0)) {
     BoundKernel bound;

@@ -1,6 +1,5 @@
-// matmul on the GPU. f32, and bf16 by a weight that no entry changes: our own product, whose rows do not
-// depend on each other. Other bf16: cuBLASLt with bias and ReLU in its epilogue, other activations in a pass
-// of our own.
+// matmul on the GPU. f32: our own product, whose rows do not depend on each other. bf16: cuBLASLt with bias
+// and ReLU in its epilogue, other activations in a pass of our own.
 #include <memory>
 
 #include "kernel/cuda/activation.h"
@@ -42,20 +41,18 @@ BoundKernel bind(const KernelCall& call) {
   CudaActivation activation = CudaActivation::none;
   find_activation(call.attrs.text("activation", ""), &activation);
   const bool has_bias = call.inputs.size() > 2;
-  const RowGemm rows{.m = shape.m,
-                     .n = shape.n,
-                     .k = shape.k,
-                     .batch = shape.batch,
-                     .transpose_a = shape.transpose_a,
-                     .transpose_b = shape.transpose_b,
-                     .in = shape.in,
-                     .out = shape.out,
-                     .activation = activation};
-  if (rows.supported() && (shape.in == DType::f32 || (call.frozen_inputs & 2) != 0)) {
+  if (shape.in == DType::f32) {
+    const RowGemm rows{.m = shape.m,
+                       .n = shape.n,
+                       .k = shape.k,
+                       .batch = shape.batch,
+                       .transpose_a = shape.transpose_a,
+                       .transpose_b = shape.transpose_b,
+                       .activation = activation};
     BoundKernel bound;
     bound.run = [rows, has_bias](const KernelRun& run) {
-      rows.run(run.inputs[0].data, run.inputs[1].data, run.outputs[0].data,
-               has_bias ? run.inputs[2].data : nullptr, run.stream);
+      rows.run(run.inputs[0].as<float>(), run.inputs[1].as<float>(), run.outputs[0].as<float>(),
+               has_bias ? run.inputs[2].as<float>() : nullptr, run.stream);
     };
     return bound;
   }
@@ -83,7 +80,7 @@ BoundKernel bind(const KernelCall& call) {
 void add_matmul_cuda(KernelTable& table) {
   table.add({.op = "matmul",
              .device = DeviceKind::cuda,
-             .name = "matmul.cublaslt",
+             .name = "matmul.cuda",
              .supports = supports,
              .bind = bind});
 }

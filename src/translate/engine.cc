@@ -67,10 +67,15 @@ DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const Kernel
     state_.set_zero(spec.name, spec.type.dtype, shape);
     cache_names_.push_back(spec.name);
   }
-  for (const char* name : {kHistoryState, kTableState}) {
-    state_.set_zero(name, DType::i32, {room_.rows, max_target_});
+  const auto search_state = [&](const char* name, DType dtype, const Shape& shape) {
+    state_.set_zero(name, dtype, shape);
     cache_names_.emplace_back(name);
-  }
+  };
+  for (const char* name : {kHistoryState, kTableState})
+    search_state(name, DType::i32, {room_.rows, max_target_});
+  for (const char* name : {kRowsState, kTokensState}) search_state(name, DType::i32, {room_.rows});
+  search_state(kScoresState, DType::f32, {room_.rows});
+  search_state(kClockState, DType::i32, {2});
   if (config_.has_encoder()) encoder_ = session_of({encode_graph(config_, cache_)});
 }
 
@@ -116,21 +121,11 @@ std::shared_ptr<Session> DecodeEngine::session_of(const std::vector<Graph>& grap
 Session& DecodeEngine::stepper(int64_t beam, bool sampling) {
   std::shared_ptr<Session>& session = steppers_[{beam, sampling}];
   if (session) return *session;
-  SearchGraphOptions next{.name = "next",
-                          .beam_in = beam,
-                          .beam = beam,
-                          .sampling = sampling,
-                          .cached = options_.cached,
-                          .cache = cache_};
-  std::vector<Graph> graphs;
-  graphs.push_back(search_graph(config_, next));
-  if (beam > 1) {
-    SearchGraphOptions first = next;
-    first.name = "first";
-    first.beam_in = 1;
-    graphs.push_back(search_graph(config_, first));
-  }
-  session = session_of(graphs);
+  session = session_of({search_graph(config_, {.beam = beam,
+                                               .sampling = sampling,
+                                               .cached = options_.cached,
+                                               .positions = max_target_,
+                                               .cache = cache_})});
   return *session;
 }
 
@@ -171,7 +166,7 @@ std::vector<SearchJob> DecodeEngine::jobs_for(std::span<const SequenceRow> rows,
 
 void DecodeEngine::search(std::span<SearchJob> jobs, const SearchOptions& options) {
   Session& steps = stepper(options.beam, options.sampling);
-  BatchSearch(config_, options, room_, {encoder_.get(), &steps}).run(jobs);
+  BatchSearch(config_, options, room_, {encoder_.get(), &steps, &epoch_}).run(jobs);
 }
 
 DecodeEngine::Results DecodeEngine::decode(std::span<const SequenceRow> rows, const SearchOptions& search,

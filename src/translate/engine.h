@@ -83,6 +83,7 @@ class DecodeEngine : public SequenceDecoder {
   int64_t max_target_;
   bool profile_ = false;
   std::vector<std::string> cache_names_;
+  int32_t epoch_ = 0;  // of the searches' clock
   std::shared_ptr<Session> encoder_;
   std::map<std::pair<int64_t, bool>, std::shared_ptr<Session>> steppers_;  // by (beam, sampling)
   std::map<std::pair<int64_t, std::vector<int64_t>>, std::shared_ptr<Session>>

@@ -152,7 +152,25 @@ void BatchSearch::admit_all(std::span<SearchJob> jobs, size_t* next) {
   if (config_.has_encoder() && live_.size() > old) encode(std::span(live_).subspan(old));
 }
 
+// In the order they come, as many at once as the source cache could hold padded: one long sentence among many
+// short ones must not ask for more memory.
 void BatchSearch::encode(std::span<Sentence> fresh) {
+  const int64_t most = room_.cross_blocks * room_.cross_block;
+  size_t begin = 0;
+  int64_t longest = 0;
+  for (size_t i = 0; i < fresh.size(); ++i) {
+    const auto length = static_cast<int64_t>(fresh[i].job->source.size());
+    longest = std::max(longest, length);
+    if (i > begin && static_cast<int64_t>(i - begin + 1) * longest > most) {
+      encode_together(fresh.subspan(begin, i - begin));
+      begin = i;
+      longest = length;
+    }
+  }
+  if (begin < fresh.size()) encode_together(fresh.subspan(begin));
+}
+
+void BatchSearch::encode_together(std::span<Sentence> fresh) {
   int64_t longest = 0;
   for (const Sentence& s : fresh) longest = std::max(longest, static_cast<int64_t>(s.job->source.size()));
   StepFeeds feeds{static_cast<int64_t>(fresh.size()), 0, {}, {}, {}};
@@ -254,6 +272,7 @@ void BatchSearch::launch() {
     under_way_.push_back(session.launch_again());
   }
   ++launched_;
+  sessions_.occupancy->all += sentences_;
 }
 
 void BatchSearch::take() {
@@ -273,6 +292,7 @@ void BatchSearch::take() {
   for (size_t i = 0; i < live_.size(); ++i) {
     Sentence& s = live_[i];
     if (s.done) continue;
+    ++sessions_.occupancy->used;
     const SearchStep found{line(values, i, float{}),    line(candidates, i, int32_t{}),
                            line(parents, i, int32_t{}), line(log_probs, i, float{}),
                            line(picks, i, int32_t{}),   line(ended, i, int32_t{})};

@@ -42,6 +42,11 @@ struct SearchRoom {
   bool cached = true;
 };
 
+// Sentence steps: those that a sentence was searched in, and all that were computed.
+struct Occupancy {
+  int64_t used = 0, all = 0;
+};
+
 class BatchSearch {
  public:
   // `encoder` has the entry "encode" (unused without encoder), `stepper` the entry of search_graph. `epoch`
@@ -51,6 +56,7 @@ class BatchSearch {
     Session* encoder;
     Session* stepper;
     int32_t* epoch;
+    Occupancy* occupancy;
   };
   BatchSearch(const ModelConfig& config, const SearchOptions& options, const SearchRoom& room,
               Sessions sessions);
@@ -69,6 +75,7 @@ class BatchSearch {
   bool admit(SearchJob& job);
   void admit_all(std::span<SearchJob> jobs, size_t* next);
   void encode(std::span<Sentence> fresh);
+  void encode_together(std::span<Sentence> fresh);
   void begin_epoch();
   void launch();
   void take();  // the results of the oldest step under way

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "base/error.h"
 #include "compile/compile.h"
@@ -49,6 +50,18 @@ Weights weights_for(Precision precision, const ModelConfig& config, Weights weig
   return weights;
 }
 
+Graph graph_for(Precision precision, const ModelConfig& config, const Graph& graph) {
+  if (precision == Precision::f32) return graph;
+  std::set<std::string, std::less<>> narrow;
+  for (const WeightSpec& spec : weight_table(config)) {
+    if (is_product_weight(spec)) narrow.insert(spec.name);
+  }
+  SymbolTable symbols;
+  for (const CacheSpec& spec : cache_table(config, {}, &symbols)) narrow.insert(spec.name);
+  return widen_products(simplify(mixed_precision(
+      narrow_states(graph, [&](std::string_view name) { return narrow.find(name) != narrow.end(); }))));
+}
+
 DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const KernelTable& kernels,
                            Device& device, DecodeEngineOptions options)
     : config_(config), state_(state), kernels_(kernels), device_(device), options_(std::move(options)) {
@@ -59,12 +72,8 @@ DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const Kernel
   if (options_.max_target < 0) fail_user("max_target must be at least 0, got {}", options_.max_target);
   max_target_ =
       options_.max_target == 0 ? config_.max_positions : std::min(options_.max_target, config_.max_positions);
-  if (options_.precision == Precision::bf16) {
-    if (device_.on_host()) fail_user("precision bf16 needs device cuda");
-    for (const WeightSpec& spec : weight_table(config_)) {
-      if (is_product_weight(spec)) narrow_.insert(spec.name);
-    }
-  }
+  if (options_.precision == Precision::bf16 && device_.on_host())
+    fail_user("precision bf16 needs device cuda");
   if (!options_.compile) {
     options_.compile = [this](const std::vector<Graph>& graphs) {
       return compile(graphs, kernels_, {.device = device_.kind()});
@@ -86,7 +95,6 @@ DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const Kernel
     const bool low = options_.precision == Precision::bf16;
     state_.set_zero(spec.name, low ? DType::bf16 : spec.type.dtype, shape);
     cache_names_.push_back(spec.name);
-    if (low) narrow_.insert(spec.name);
   }
   const auto search_state = [&](const char* name, DType dtype, const Shape& shape) {
     state_.set_zero(name, dtype, shape);
@@ -132,15 +140,9 @@ DecodeEngine::Profile DecodeEngine::profile() const {
   return out;
 }
 
-Graph DecodeEngine::lowered(const Graph& graph) const {
-  if (options_.precision == Precision::f32) return graph;
-  const auto narrow = [this](std::string_view name) { return narrow_.find(name) != narrow_.end(); };
-  return widen_products(simplify(mixed_precision(narrow_states(graph, narrow))));
-}
-
 std::shared_ptr<Session> DecodeEngine::session_of(const Graph& graph) {
-  auto session = std::make_shared<Session>(options_.compile({lowered(graph)}), kernels_, device_, state_,
-                                           options_.max_bindings);
+  auto session = std::make_shared<Session>(options_.compile({graph_for(options_.precision, config_, graph)}),
+                                           kernels_, device_, state_, options_.max_bindings);
   session->set_profile(profile_);
   return session;
 }

@@ -5,7 +5,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,8 +33,9 @@ struct DecodeEngineOptions {
   std::function<std::shared_ptr<const Program>(const std::vector<Graph>&)> compile;
 };
 
-// The weights as an engine of that precision reads them.
+// The weights as an engine of that precision reads them, and a graph of nn/transformer.h as it compiles it.
 Weights weights_for(Precision precision, const ModelConfig& config, Weights weights);
+Graph graph_for(Precision precision, const ModelConfig& config, const Graph& graph);
 
 class DecodeEngine : public SequenceDecoder {
  public:
@@ -79,7 +79,6 @@ class DecodeEngine : public SequenceDecoder {
   Results alternatives(std::span<const SequenceRow> rows, const SearchOptions& search);
   void attend(std::span<const SequenceRow> rows, const AttentionRequest& request, Results* results);
 
-  Graph lowered(const Graph& graph) const;
   std::shared_ptr<Session> session_of(const Graph& graph);
   Session& stepper(int64_t beam, bool sampling);
   Session& aligner(const AttentionRequest& request);
@@ -94,8 +93,7 @@ class DecodeEngine : public SequenceDecoder {
   int64_t max_target_;
   bool profile_ = false;
   std::vector<std::string> cache_names_;
-  std::set<std::string, std::less<>> narrow_;  // states that are bf16
-  int32_t epoch_ = 0;                          // of the searches' clock
+  int32_t epoch_ = 0;  // of the searches' clock
   Occupancy occupancy_;
   std::shared_ptr<Session> encoder_;
   std::map<std::pair<int64_t, bool>, std::shared_ptr<Session>> steppers_;  // by (beam, sampling)

@@ -48,7 +48,7 @@ DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const Kernel
       options_.max_target == 0 ? config_.max_positions : std::min(options_.max_target, config_.max_positions);
   if (!options_.compile) {
     options_.compile = [this](const std::vector<Graph>& graphs) {
-      return compile(graphs, kernels_, {.device = device_.kind()});
+      return compile(graphs, kernels_, {.device = device_.kind(), .row_invariant = true});
     };
   }
   cache_ = {.self_block = 1, .cross_block = kCrossBlock};

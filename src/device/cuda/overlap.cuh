@@ -1,5 +1,5 @@
-// Programmatic dependent launch (sm_90): a kernel that is started with LaunchShape::overlap may begin while the
-// kernel queued before it still runs. Its blocks take their places and read weights in the shadow of that
+// Programmatic dependent launch (sm_90): a kernel that is started with LaunchShape::overlap may begin while
+// the kernel queued before it still runs. Its blocks take their places and read weights in the shadow of that
 // one's end; what is saved is the microsecond between two kernels. A recording keeps it as an edge of the
 // graph.
 //

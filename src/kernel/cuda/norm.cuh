@@ -72,7 +72,8 @@ __device__ inline NormMoments norm_moments(const Row<T, Plan>& x, int64_t n, flo
 // y = norm(x) of a row that its threads hold. scales(chunk, column, gamma, beta) gives the weights there;
 // store(column, values) takes the result.
 template <bool kCentred, class T, class Plan, class Scales, class Store>
-__device__ inline void normalize_row(const Row<T, Plan>& x, int64_t n, float eps, Scales scales, Store store) {
+__device__ inline void normalize_row(const Row<T, Plan>& x, int64_t n, float eps, Scales scales,
+                                     Store store) {
   const NormMoments m = norm_moments<kCentred>(x, n, eps);
   Plan::each(n, [&](int chunk, typename Plan::Index column) {
     float v[Plan::kVector], gamma[Plan::kVector], beta[Plan::kVector];

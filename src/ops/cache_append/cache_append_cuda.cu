@@ -19,6 +19,8 @@ struct AppendCall {
 
 template <class Word>
 __global__ void __launch_bounds__(kThreads) append_kernel(const Word* from, Word* cache, AppendCall call) {
+  let_next_start();
+  wait_for_previous();
   int64_t at = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (at >= call.rows * call.times * call.heads * call.words) return;
   const int64_t word = at % call.words;
@@ -66,7 +68,8 @@ BoundKernel bind(const KernelCall& call) {
               now.head_stride = added.strides[2] * size / kBytes;
               launch("cache_append", append_kernel<Word>,
                      {.grid = dim3(blocks_for(now.rows * now.times * now.heads * now.words, kThreads)),
-                      .block = dim3(kThreads)},
+                      .block = dim3(kThreads),
+                      .overlap = true},
                      run.stream, static_cast<const Word*>(run.inputs[1].data),
                      static_cast<Word*>(run.outputs[0].data), now);
             };

@@ -11,7 +11,7 @@
 namespace floe {
 namespace {
 
-constexpr int64_t kMostInside = 16;  // rows that each block norms for itself
+constexpr int64_t kMostInside = 16;    // rows that each block norms for itself
 constexpr int64_t kEnoughBlocks = 96;  // of an H100's 132 processors: a larger tile is worth some of them
 
 RowNorm norm_of(const std::string& name) {
@@ -88,8 +88,8 @@ BoundKernel bind(const KernelCall& call) {
   }
   args.early = (call.frozen_inputs & weights) == weights;
   const RowNorm norm = norm_of(at.norm);
-  const bool inside = norm != RowNorm::none && args.m <= kMostInside && args.n > 0 &&
-                      args.k <= kMostNormed && args.k % 8 == 0;
+  const bool inside = norm != RowNorm::none && args.m <= kMostInside && args.n > 0 && args.k <= kMostNormed &&
+                      args.k % 8 == 0;
   const bool before = norm != RowNorm::none && !inside;
   const bool keeps = call.outputs.size() > 1;
   const Choice choice = choose(args.m, args.n, args.k);

@@ -1,11 +1,11 @@
 // What the two ways of multiplying rows share (row_linear_cuda.cu chooses): the order of summation, which
 // makes a row's bits independent of the tile and of the other rows.
 //
-// K is cut into chunks of 32, the chunks into 4 or 8 splits of neighbours, by K alone. A split is one chain of
-// tensor-core products over its chunks, begun at 0; the splits are added to 0 in order; then bias, activation,
-// residual. Within a chunk lane t of a quad holds k = 8 t .. 8 t + 7 of its rows of A and B, 16 bytes as they
-// lie in memory: two products of 16, the first over 8 t .. 8 t + 3 of all t, the second over the others. Both
-// operands are permuted alike, so nothing need be shuffled, and both kernels permute so.
+// K is cut into chunks of 32, the chunks into 4 or 8 splits of neighbours, by K alone. A split is one chain
+// of tensor-core products over its chunks, begun at 0; the splits are added to 0 in order; then bias,
+// activation, residual. Within a chunk lane t of a quad holds k = 8 t .. 8 t + 7 of its rows of A and B, 16
+// bytes as they lie in memory: two products of 16, the first over 8 t .. 8 t + 3 of all t, the second over
+// the others. Both operands are permuted alike, so nothing need be shuffled, and both kernels permute so.
 #pragma once
 #include "kernel/cuda/activation.cuh"
 #include "kernel/cuda/warp_mma.cuh"
@@ -64,7 +64,8 @@ __device__ inline void multiply_half(float (&sums)[4], const uint4 (&a)[2], cons
 
 // sums += the chunk of 16 kM rows and 8 kN columns; a[i] is rows g and g + 8 of tile i.
 template <int kM, int kN>
-__device__ inline void multiply_chunk(float (&sums)[kM][kN][4], const uint4 (&a)[kM][2], const uint4 (&b)[kN]) {
+__device__ inline void multiply_chunk(float (&sums)[kM][kN][4], const uint4 (&a)[kM][2],
+                                      const uint4 (&b)[kN]) {
 #pragma unroll
   for (int i = 0; i < kM; ++i) {
 #pragma unroll

@@ -142,7 +142,8 @@ __global__ void __launch_bounds__(32 * kSplits) split_kernel(const RowLinearCall
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int r = i * 16 + half * 8 + group;
-        const __nv_bfloat16* from = kNorm != RowNorm::none ? normed + r * pitch : call.x + (row0 + r) * call.k;
+        const __nv_bfloat16* from =
+            kNorm != RowNorm::none ? normed + r * pitch : call.x + (row0 + r) * call.k;
         const __nv_bfloat16* row = row0 + r < call.m ? from : nullptr;
 #pragma unroll
         for (int c = 0; c < kDepth; ++c) {
@@ -164,8 +165,8 @@ __global__ void __launch_bounds__(32 * kSplits) split_kernel(const RowLinearCall
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int r = i * 16 + half * 8 + group;
-        *reinterpret_cast<float2*>(sums_of_warps + (warp * kRows + r) * Memory::kSumPitch + j * 8 + quad * 2) =
-            make_float2(sums[i][j][2 * half], sums[i][j][2 * half + 1]);
+        *reinterpret_cast<float2*>(sums_of_warps + (warp * kRows + r) * Memory::kSumPitch + j * 8 +
+                                   quad * 2) = make_float2(sums[i][j][2 * half], sums[i][j][2 * half + 1]);
       }
     }
   }

@@ -7,7 +7,7 @@
 namespace floe {
 namespace {
 
-constexpr int kStages = 4;  // chunks in shared memory
+constexpr int kStages = 4;               // chunks in shared memory
 constexpr int kUnits = kChunk * 2 / 16;  // of 16 bytes, in a row of a chunk
 
 // A block of kWarpRows x kWarpColumns warps, each 16 kM rows and 8 kN columns of y.

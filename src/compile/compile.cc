@@ -4,6 +4,7 @@
 #include "compile/plan.h"
 #include "compile/print_cuda.h"
 #include "passes/fuse.h"
+#include "passes/pair_appends.h"
 #include "passes/pass.h"
 #include "passes/row_products.h"
 #include "passes/simplify.h"
@@ -25,13 +26,15 @@ Pipeline pipeline(const KernelTable* kernels, const CompileOptions& options,
   });
   // What the meanings brought may be shared and folded, too.
   passes.add("simplify_again", simplify);
+  const auto has_kernel = [=](const Graph& graph, const Node& node) {
+    return kernels != nullptr && find_kernel(graph, node, *kernels, device) != nullptr;
+  };
   // In inference a product takes the norm before it and what follows it along.
-  passes.add("row_products", [=, merge = options.row_invariant && kernels != nullptr](const Graph& graph) {
-    if (!merge) return graph;
-    return merge_row_products(graph, [&](const Graph& g, const Node& node) {
-      return find_kernel(g, node, *kernels, device) != nullptr;
-    });
+  passes.add("row_products", [=, merge = options.row_invariant](const Graph& graph) {
+    return merge ? merge_row_products(graph, has_kernel) : graph;
   });
+  // A layer's new keys and values are written at once.
+  passes.add("pair_appends", [=](const Graph& graph) { return pair_appends(graph, has_kernel); });
   // Element-by-element work becomes groups, each one kernel; activations join the matrix products before
   // them.
   passes.add("fuse", fuse);

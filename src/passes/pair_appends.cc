@@ -11,62 +11,111 @@ namespace {
 
 enum Operand { kCache, kAdded, kTable, kPositions };
 
-// The next append that can be written with that of node i: all that it reads comes before node i. -1: none.
-int partner_of(const Graph& graph, int i, const std::vector<int>& taken) {
-  const Node& first = graph.node(i);
-  for (int j = i + 1; j < graph.node_count(); ++j) {
-    const Node& other = graph.node(j);
-    if (other.op->name != "cache_append" || std::ranges::find(taken, j) != taken.end()) continue;
-    const auto same_type = [&](Operand k) {
-      return graph.type(first.inputs[k]) == graph.type(other.inputs[k]);
-    };
-    if (other.inputs[kTable] != first.inputs[kTable] ||
-        other.inputs[kPositions] != first.inputs[kPositions] || !same_type(kCache) || !same_type(kAdded) ||
-        other.inputs[kCache] == first.inputs[kCache])
-      continue;
-    const bool ready =
-        std::ranges::all_of(other.inputs, [&](Value input) { return graph.producer_index(input) < i; });
-    if (ready) return j;
+class Pairer {
+ public:
+  explicit Pairer(const Graph& graph)
+      : graph_(graph),
+        done_(static_cast<size_t>(graph.node_count()), false),
+        partner_(static_cast<size_t>(graph.node_count()), -1),
+        map_(static_cast<size_t>(graph.value_count())),
+        result_(graph.ops(), graph.name()),
+        b_(result_) {
+    result_.symbols() = graph.symbols();
   }
-  return -1;
-}
+
+  // The first pair is given in `pair`, -1 where there is none.
+  Graph run(int* pair) {
+    *pair = -1;
+    for (int i = 0; i < graph_.node_count(); ++i) {
+      if (graph_.node(i).op->name == "cache_append" && partner_[at(i)] < 0) find_partner(i);
+    }
+    for (int i = 0; i < graph_.node_count(); ++i) {
+      emit(i);
+      if (*pair < 0 && partner_[at(i)] >= 0) *pair = result_.producer_index(get(graph_.node(i).result()));
+    }
+    for (const NamedValue& output : graph_.outputs()) result_.add_output(output.name, get(output.value));
+    for (const NamedValue& update : graph_.updates()) result_.add_update(update.name, get(update.value));
+    return result_;
+  }
+
+ private:
+  static size_t at(int i) { return static_cast<size_t>(i); }
+
+  void find_partner(int i) {
+    const Node& first = graph_.node(i);
+    for (int j = i + 1; j < graph_.node_count(); ++j) {
+      const Node& other = graph_.node(j);
+      if (other.op->name != "cache_append" || partner_[at(j)] >= 0) continue;
+      const auto same_type = [&](Operand k) {
+        return graph_.type(first.inputs[k]) == graph_.type(other.inputs[k]);
+      };
+      const bool alike = other.inputs[kTable] == first.inputs[kTable] &&
+                         other.inputs[kPositions] == first.inputs[kPositions] && same_type(kCache) &&
+                         same_type(kAdded) && other.inputs[kCache] != first.inputs[kCache];
+      if (!alike || !std::ranges::all_of(other.inputs, [&](Value input) { return ready(input, i); }))
+        continue;
+      partner_[at(i)] = j;
+      partner_[at(j)] = i;
+      return;
+    }
+  }
+
+  // Can `value` be made before node i? What lies after it may be moved forward, but for appends: then no
+  // circle can arise.
+  bool ready(Value value, int i) const {
+    const int from = graph_.producer_index(value);
+    if (from < i) return true;
+    const Node& node = graph_.node(from);
+    return from != i && node.op->name != "cache_append" &&
+           std::ranges::all_of(node.inputs, [&](Value input) { return ready(input, i); });
+  }
+
+  Value get(Value old) {
+    emit(graph_.producer_index(old));
+    return map_[at(old.id)];
+  }
+
+  void emit(int i) {
+    if (done_[at(i)]) return;
+    done_[at(i)] = true;
+    const Node& node = graph_.node(i);
+    Values inputs;
+    for (const Value input : node.inputs) inputs.push_back(get(input));
+    const int partner = partner_[at(i)];
+    if (partner < 0) {
+      b_.set_where(node.where);
+      const Values results = copy_node(b_, node, inputs);
+      for (size_t k = 0; k < results.size(); ++k) map_[at(node.first.id) + k] = results[k];
+      return;
+    }
+    done_[at(partner)] = true;
+    const Node& other = graph_.node(partner);
+    const Value cache = get(other.inputs[kCache]), added = get(other.inputs[kAdded]);
+    b_.set_where(node.where);
+    const CachePair made = cache_append_pair(b_, {.first_cache = inputs[kCache],
+                                                  .first_added = inputs[kAdded],
+                                                  .second_cache = cache,
+                                                  .second_added = added,
+                                                  .table = inputs[kTable],
+                                                  .positions = inputs[kPositions]});
+    map_[at(node.result().id)] = made.first;
+    map_[at(other.result().id)] = made.second;
+  }
+
+  const Graph& graph_;
+  std::vector<bool> done_;    // by node
+  std::vector<int> partner_;  // by node: the append that is written with it, or -1
+  Values map_;                // by value: in the new graph
+  Graph result_;
+  Builder b_;
+};
 
 }  // namespace
 
 Graph pair_appends(const Graph& graph, const std::function<bool(const Graph&, const Node&)>& supported) {
-  Graph result(graph.ops(), graph.name());
-  result.symbols() = graph.symbols();
-  Builder b(result);
-  Values map(static_cast<size_t>(graph.value_count()));
-  const auto mapped = [&](Value old) -> Value& { return map[static_cast<size_t>(old.id)]; };
-  std::vector<int> taken;  // nodes that were written with another
-  for (int i = 0; i < graph.node_count(); ++i) {
-    const Node& node = graph.node(i);
-    if (std::ranges::find(taken, i) != taken.end()) continue;
-    b.set_where(node.where);
-    const int other = node.op->name == "cache_append" ? partner_of(graph, i, taken) : -1;
-    if (other >= 0) {
-      const Values& second = graph.node(other).inputs;
-      const CachePair pair = cache_append_pair(b, {.first_cache = mapped(node.inputs[kCache]),
-                                                   .first_added = mapped(node.inputs[kAdded]),
-                                                   .second_cache = mapped(second[kCache]),
-                                                   .second_added = mapped(second[kAdded]),
-                                                   .table = mapped(node.inputs[kTable]),
-                                                   .positions = mapped(node.inputs[kPositions])});
-      if (!supported(result, result.producer(pair.first))) return graph;
-      mapped(node.result()) = pair.first;
-      mapped(graph.node(other).result()) = pair.second;
-      taken.push_back(other);
-      continue;
-    }
-    Values inputs;
-    for (const Value input : node.inputs) inputs.push_back(mapped(input));
-    const Values results = copy_node(b, node, inputs);
-    for (size_t k = 0; k < results.size(); ++k) map[static_cast<size_t>(node.first.id) + k] = results[k];
-  }
-  for (const NamedValue& output : graph.outputs()) result.add_output(output.name, mapped(output.value));
-  for (const NamedValue& update : graph.updates()) result.add_update(update.name, mapped(update.value));
-  return result;
+  int pair = -1;
+  Graph paired = Pairer(graph).run(&pair);
+  return pair >= 0 && supported(paired, paired.node(pair)) ? paired : graph;
 }
 
 }  // namespace floe

@@ -50,6 +50,24 @@ TEST(PairAppends, WritesKeysAndValuesAtOnce) {
   EXPECT_EQ(got.at("v").f, (std::vector<double>{0, 8, 7, 0}));
 }
 
+// What the second needs is moved before the first.
+TEST(PairAppends, BringsTheOperandsOfTheSecondForward) {
+  EXPECT_EQ(print(pair_appends(parsed(std::string(kDoor) +
+                                      R"(  %6 = cache_append(%0, %2, %4, %5) : f32[2, 2, 1, 1]
+  %7 = neg(%3) : f32[2, 1, 1, 1]
+  %8 = cache_append(%1, %7, %4, %5) : f32[2, 2, 1, 1]
+  update "k" = %6
+  update "v" = %8
+)"),
+                               always)),
+            print(parsed(std::string(kDoor) +
+                         R"(  %6 = neg(%3) : f32[2, 1, 1, 1]
+  %7, %8 = cache_append_pair(%0, %2, %1, %6, %4, %5) : f32[2, 2, 1, 1], f32[2, 2, 1, 1]
+  update "k" = %7
+  update "v" = %8
+)")));
+}
+
 TEST(PairAppends, LeavesWhatDoesNotGoTogether) {
   const auto unchanged = [](const std::string& statements) {
     const Graph before = parsed(std::string(kDoor) + statements);

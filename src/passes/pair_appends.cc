@@ -92,12 +92,12 @@ class Pairer {
     const Node& other = graph_.node(partner);
     const Value cache = get(other.inputs[kCache]), added = get(other.inputs[kAdded]);
     b_.set_where(node.where);
-    const CachePair made = cache_append_pair(b_, {.first_cache = inputs[kCache],
-                                                  .first_added = inputs[kAdded],
-                                                  .second_cache = cache,
-                                                  .second_added = added,
-                                                  .table = inputs[kTable],
-                                                  .positions = inputs[kPositions]});
+    const CacheAppendPair made = cache_append_pair(b_, {.first_cache = inputs[kCache],
+                                                        .first_added = inputs[kAdded],
+                                                        .second_cache = cache,
+                                                        .second_added = added,
+                                                        .table = inputs[kTable],
+                                                        .positions = inputs[kPositions]});
     map_[at(node.result().id)] = made.first;
     map_[at(other.result().id)] = made.second;
   }

@@ -80,7 +80,7 @@ Values meaning_of_pair(Builder& b, const Node&, std::span<const Value> inputs) {
 
 }  // namespace
 
-CachePair cache_append_pair(Builder& b, const CachePairArgs& args) {
+CacheAppendPair cache_append_pair(Builder& b, const CacheAppendPairArgs& args) {
   const Values made = b.add_all("cache_append_pair", {args.first_cache, args.first_added, args.second_cache,
                                                       args.second_added, args.table, args.positions});
   return {made[0], made[1]};

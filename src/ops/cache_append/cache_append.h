@@ -11,12 +11,12 @@ Value cache_append(Builder& b, Value cache, Value added, Value table, Value posi
 
 // Two of one kind at once, keys and values of a layer: what a pass makes of two (passes/pair_appends.h), so
 // that a device starts one kernel. Both caches have one type, and so has what is added to them.
-struct CachePairArgs {
+struct CacheAppendPairArgs {
   Value first_cache, first_added, second_cache, second_added, table, positions;
 };
-struct CachePair {
+struct CacheAppendPair {
   Value first, second;
 };
-CachePair cache_append_pair(Builder& b, const CachePairArgs& args);
+CacheAppendPair cache_append_pair(Builder& b, const CacheAppendPairArgs& args);
 
 }  // namespace floe

@@ -4,14 +4,19 @@
 #include "compile/plan.h"
 #include "compile/print_cuda.h"
 #include "passes/fuse.h"
+#include "passes/pair_appends.h"
 #include "passes/pass.h"
+#include "passes/row_products.h"
 #include "passes/simplify.h"
 
 namespace floe {
 namespace {
 
-// The pass list as a table of contents. `kernels` decides which ops must give way to their meaning.
-Pipeline pipeline(const KernelTable* kernels, DeviceKind device, std::vector<std::string>* fallbacks) {
+// The pass list as a table of contents. `kernels` decides which ops must give way to their meaning, and which
+// may be merged.
+Pipeline pipeline(const KernelTable* kernels, const CompileOptions& options,
+                  std::vector<std::string>* fallbacks) {
+  const DeviceKind device = options.device;
   Pipeline passes;
   // Fold constants, share equal nodes, drop dead ones.
   passes.add("simplify", simplify);
@@ -21,6 +26,15 @@ Pipeline pipeline(const KernelTable* kernels, DeviceKind device, std::vector<std
   });
   // What the meanings brought may be shared and folded, too.
   passes.add("simplify_again", simplify);
+  const auto has_kernel = [=](const Graph& graph, const Node& node) {
+    return kernels != nullptr && find_kernel(graph, node, *kernels, device) != nullptr;
+  };
+  // In inference a product takes the norm before it and what follows it along.
+  passes.add("row_products", [=, merge = options.row_invariant](const Graph& graph) {
+    return merge ? merge_row_products(graph, has_kernel) : graph;
+  });
+  // A layer's new keys and values are written at once.
+  passes.add("pair_appends", [=](const Graph& graph) { return pair_appends(graph, has_kernel); });
   // Element-by-element work becomes groups, each one kernel; activations join the matrix products before
   // them.
   passes.add("fuse", fuse);
@@ -43,7 +57,7 @@ std::shared_ptr<const Program> compile(const std::vector<Graph>& graphs, const K
         options.after_pass(std::string(pass), g, seconds);
       };
     }
-    const Graph final_graph = pipeline(&kernels, options.device, &fallbacks).run(graph, run);
+    const Graph final_graph = pipeline(&kernels, options, &fallbacks).run(graph, run);
     program->entries.push_back(plan(final_graph, kernels, options.device, program.get()));
     program->entries.back().fallbacks = std::move(fallbacks);
   }
@@ -53,7 +67,7 @@ std::shared_ptr<const Program> compile(const std::vector<Graph>& graphs, const K
 
 std::vector<std::string> pass_names() {
   std::vector<std::string> names;
-  const Pipeline passes = pipeline(nullptr, DeviceKind::cpu, nullptr);
+  const Pipeline passes = pipeline(nullptr, {}, nullptr);
   for (const Pass& pass : passes.passes()) names.push_back(pass.name);
   return names;
 }

@@ -76,7 +76,7 @@ DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const Kernel
     fail_user("precision bf16 needs device cuda");
   if (!options_.compile) {
     options_.compile = [this](const std::vector<Graph>& graphs) {
-      return compile(graphs, kernels_, {.device = device_.kind()});
+      return compile(graphs, kernels_, {.device = device_.kind(), .row_invariant = true});
     };
   }
   cache_ = {.self_block = 1, .cross_block = kCrossBlock};

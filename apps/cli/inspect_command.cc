@@ -123,7 +123,7 @@ int run(const Flags& flags) {
 
   KernelTable kernels;
   add_all_kernels(device, kernels);
-  CompileOptions options{.device = device};
+  CompileOptions options{.device = device, .row_invariant = flags.graph != "train"};
   options.after_pass = [&](const std::string& pass, const Graph& after, double seconds) {
     fmt::print("{:>16}: {:5} nodes, {:.3f} s\n", pass, after.node_count(), seconds);
     if (flags.print_after == "all" || flags.print_after == pass) fmt::print("{}\n", print(after));

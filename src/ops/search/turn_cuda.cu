@@ -13,6 +13,8 @@ constexpr int kMostThreads = 1024;
 constexpr int kThreads = 256;
 
 __global__ void __launch_bounds__(kMostThreads) turn_kernel(const __grid_constant__ TurnCall call) {
+  let_next_start();
+  wait_for_previous();
   const int32_t epoch = *call.epoch;
   const bool fresh = epoch != call.clock[0];
   const int32_t age = fresh ? 0 : call.clock[1] + 1;
@@ -38,6 +40,8 @@ struct KeepCall {
 
 // A count beyond the states' lines is cut there: nothing outside is written.
 __global__ void __launch_bounds__(kThreads) keep_kernel(const __grid_constant__ KeepCall call) {
+  let_next_start();
+  wait_for_previous();
   const int64_t r = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (r >= call.lines) return;
   const bool now = r < call.count;
@@ -50,7 +54,8 @@ __global__ void __launch_bounds__(kThreads) keep_kernel(const __grid_constant__ 
 void run_turn(const KernelRun& run, int64_t beam) {
   const TurnCall call = turn_call(run, beam);
   const int64_t threads = std::clamp<int64_t>((call.row_count + 31) / 32 * 32, 32, kMostThreads);
-  launch("search_turn", turn_kernel, {dim3(1), dim3(static_cast<unsigned>(threads))}, run.stream, call);
+  launch("search_turn", turn_kernel,
+         {.grid = dim3(1), .block = dim3(static_cast<unsigned>(threads)), .overlap = true}, run.stream, call);
 }
 
 void run_keep(const KernelRun& run) {
@@ -61,7 +66,9 @@ void run_keep(const KernelRun& run) {
                       run.outputs[0].as<int32_t>(), run.outputs[1].as<int32_t>(), run.outputs[2].as<float>(),
                       run.inputs[3].dim(0),         run.inputs[0].dim(0),         in_place};
   const int64_t work = in_place ? std::min(call.count, call.lines) : call.lines;
-  launch("search_keep", keep_kernel, {dim3(blocks_for(work, kThreads)), dim3(kThreads)}, run.stream, call);
+  launch("search_keep", keep_kernel,
+         {.grid = dim3(blocks_for(work, kThreads)), .block = dim3(kThreads), .overlap = true}, run.stream,
+         call);
 }
 
 }  // namespace

@@ -66,4 +66,9 @@ void BenchReport::write(const std::string& path) const {
   write_file(path, json_.dump(2) + "\n");
 }
 
+std::string results_path(const BenchFlags& flags, std::string_view benchmark) {
+  if (!flags.output.empty()) return flags.output;
+  return fmt::format("bench/results/{}-{}.json", benchmark, flags.device == "cpu" ? "cpu" : "h100");
+}
+
 }  // namespace floe

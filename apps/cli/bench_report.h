@@ -6,6 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
+
+#include "bench_flags.h"
 
 namespace floe {
 
@@ -32,5 +35,8 @@ class BenchReport {
  private:
   nlohmann::ordered_json json_;
 };
+
+// Where a benchmark's results go: --output, or bench/results/NAME-cpu.json, -h100.json on a GPU.
+std::string results_path(const BenchFlags& flags, std::string_view benchmark);
 
 }  // namespace floe

@@ -20,10 +20,11 @@ struct Which {
   int (*one)(const std::string&);
 };
 
-constexpr Which kTrain = {"train", "updates of random batches, beside PyTorch",
-                          "multi30k, tatoeba, small, base-16x32, base-128x32 or all (unless given); on cuda small, base, "
-                          "base-large, big or all", bench_train,
-                          bench_train_one};
+constexpr Which kTrain = {
+    "train", "updates of random batches, beside PyTorch",
+    "multi30k, tatoeba, small, base-16x32, base-128x32 or all (unless given); on cuda small, base, "
+    "base-large, big or all",
+    bench_train, bench_train_one};
 constexpr Which kDecode = {"decode", "forced lengths, without KV cache and beside CTranslate2 or PyTorch",
                            "cache, peer, both (all, unless given), or steps; on cuda steps alone",
                            bench_decode, bench_decode_one};
@@ -53,8 +54,9 @@ void add(CLI::App& app, const Which& which, const std::shared_ptr<Given>& given,
   sub->add_option("--case", flags.which, which.cases);
   sub->add_option("--peer", flags.peer, "a Python that has the peer installed; Floe alone unless given");
   sub->add_option("--scripts", flags.scripts, "folder of the peers' scripts; bench unless given");
-  sub->add_option("--output", flags.output,
-                  fmt::format("the results; bench/results/{0}-cpu.json or {0}-h100.json unless given", which.name));
+  sub->add_option(
+      "--output", flags.output,
+      fmt::format("the results; bench/results/{0}-cpu.json or {0}-h100.json unless given", which.name));
   sub->add_option("--device", flags.device, "cpu (unless given) or cuda");
   sub->add_option("--precision", flags.precision, "f32 (unless given) or, on cuda, bf16");
   sub->add_option("--threads", flags.threads, "processor threads of each side; 2 unless given");

@@ -169,10 +169,10 @@ void compare_ctranslate2(const BenchFlags& flags, const DecodePlan& plan, BenchR
 }  // namespace
 
 Json decode_question(const DecodeShape& s, const BenchFlags& flags) {
-  return {{"d_model", s.d_model},       {"d_ff", s.d_ff},
-          {"layers", s.layers},         {"heads", s.heads},
-          {"vocabulary", s.vocabulary}, {"max_positions", s.max_positions},
-          {"threads", flags.threads},   {"device", flags.device},
+  return {{"d_model", s.d_model},        {"d_ff", s.d_ff},
+          {"layers", s.layers},          {"heads", s.heads},
+          {"vocabulary", s.vocabulary},  {"max_positions", s.max_positions},
+          {"threads", flags.threads},    {"device", flags.device},
           {"precision", flags.precision}};
 }
 
@@ -184,8 +184,8 @@ std::string decode_model_text(const DecodeShape& s, int64_t source) {
 int bench_decode(const BenchFlags& flags) {
   // What CTranslate2 and a search without cache are compared with is the CPU's.
   const bool gpu = flags.device != "cpu";
-  const std::set<std::string> cases = gpu ? std::set<std::string>{"all", "steps"}
-                                          : std::set<std::string>{"all", "cache", "peer", "steps"};
+  const std::set<std::string> cases =
+      gpu ? std::set<std::string>{"all", "steps"} : std::set<std::string>{"all", "cache", "peer", "steps"};
   if (cases.count(flags.which) == 0)
     throw UsageError(fmt::format("--case is one of {}, not '{}'", fmt::join(cases, ", "), flags.which));
   BenchReport report(flags.command, flags.threads);

@@ -20,7 +20,6 @@ std::string decode_model_text(const DecodeShape& shape, int64_t source);
 // Milliseconds of a greedy or beam step, beside the two ways to decode with PyTorch.
 void compare_steps(const BenchFlags& flags, BenchReport& report);
 
-
 // Writes bench/results/decode-cpu.json or decode-h100.json, or what --output says.
 int bench_decode(const BenchFlags& flags);
 

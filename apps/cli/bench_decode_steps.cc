@@ -70,7 +70,8 @@ void add_rows(const StepPlan& plan, const StepCase& c, const Side& floe, const P
   const auto sentences = static_cast<double>(c.batch), length = static_cast<double>(plan.length);
   row("ms/step", false, [&](const Side& s) { return 1e3 * s.step(plan.length); });
   row("tokens/s", true, [&](const Side& s) { return sentences / s.step(plan.length); });
-  row("tokens/s with the encoder", true, [&](const Side& s) { return sentences * length / median(s.seconds); });
+  row("tokens/s with the encoder", true,
+      [&](const Side& s) { return sentences * length / median(s.seconds); });
   if (gpu) row("device memory, MiB", false, [&](const Side& s) { return median(s.memory); });
 }
 
@@ -101,7 +102,8 @@ void compare_steps(const BenchFlags& flags, BenchReport& report) {
                 {"runs", plan.runs}});
   std::vector<Peer> peers = {
       {"decode_hf.py", "Hugging Face generate", true, gpu ? 3 : plan.runs},
-      {"decode_static.py", gpu ? "PyTorch, static cache, CUDA graph" : "PyTorch, static cache", false, plan.runs}};
+      {"decode_static.py", gpu ? "PyTorch, static cache, CUDA graph" : "PyTorch, static cache", false,
+       plan.runs}};
   std::map<StepCase, Side> floe;
   for (int round = 0; round < (flags.quick ? 1 : flags.rounds); ++round) {
     for (const StepCase& c : plan.cases) {
@@ -109,7 +111,7 @@ void compare_steps(const BenchFlags& flags, BenchReport& report) {
       one.update({{"batch", c.batch}, {"beam", c.beam}});
       const Json answer = run_for_json({own_program(), "bench", "decode", "--one", one.dump()});
       floe[c].add(answer);
-      report["device"] = fmt::format("{}, {} threads", answer.at("device").get<std::string>(), flags.threads);
+      report.ran_on(answer, flags);
       std::map<std::string, double> by_op;
       for (const Json& line : answer.at("profile"))
         by_op[line.at("op")] += line.at("milliseconds").get<double>();

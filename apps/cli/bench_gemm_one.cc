@@ -1,6 +1,6 @@
 // Products of one turn. A program has one matmul for each set of operands, all of them states on the device:
-// the weights are such that nothing changes, as in a model, so a kernel that packs them does so once. On a GPU
-// the program is one recording, so a launch of them all is one call.
+// the weights are such that nothing changes, as in a model, so a kernel that packs them does so once. On a
+// GPU the program is one recording, so a launch of them all is one call.
 #include <fmt/core.h>
 
 #include <algorithm>

@@ -41,6 +41,11 @@ BenchReport::BenchReport(std::string command, int threads) {
   json_["rows"] = nlohmann::ordered_json::array();
 }
 
+void BenchReport::ran_on(const nlohmann::ordered_json& answer, const BenchFlags& flags) {
+  if (flags.device == "cpu") return;
+  json_["device"] = fmt::format("{}, {} threads", answer.at("device").get<std::string>(), flags.threads);
+}
+
 void BenchReport::row(const BenchRow& row) {
   nlohmann::ordered_json json;
   json["case"] = row.name;

@@ -26,6 +26,8 @@ class BenchReport {
   BenchReport(std::string command, int threads);
 
   void version(const std::string& name, const std::string& value) { json_["versions"][name] = value; }
+  // Names the device of a measurement's answer, where that is not the processor.
+  void ran_on(const nlohmann::ordered_json& answer, const BenchFlags& flags);
   void row(const BenchRow& row);
   nlohmann::ordered_json& operator[](const std::string& key) { return json_[key]; }
 

@@ -208,7 +208,7 @@ int bench_train(const BenchFlags& flags) {
     for (int round = 0; round < (flags.quick ? 1 : flags.rounds); ++round) {
       last = run_for_json({program, "bench", "train", "--one", asked.dump()});
       floe.add(last);
-      report["device"] = fmt::format("{}, {} threads", last.at("device").get<std::string>(), flags.threads);
+      report.ran_on(last, flags);
       if (flags.peer.empty()) continue;
       for (const auto& [mode, name] : modes) {
         asked["mode"] = mode;

@@ -145,35 +145,37 @@ int bench_decode_one(const std::string& text) {
     }
   };
   const auto timed = [&](int64_t tokens) {
-    std::vector<double> wall;
-    for (int i = 0; i < runs; ++i) {
-      const auto start = std::chrono::steady_clock::now();
-      once(tokens);
-      wall.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    }
-    return wall;
+    const auto start = std::chrono::steady_clock::now();
+    once(tokens);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
-  for (int i = 0; i < warmup; ++i) once(length);
-  Json answer;
-  if (q.value("first", false)) {
-    for (int i = 0; i < warmup; ++i) once(1);
-    answer["first_seconds"] = median(timed(1));
+  const bool first = q.value("first", false);
+  for (int i = 0; i < warmup; ++i) {
+    if (first) once(1);
+    once(length);
   }
-  // A GPU's steps are replayed from a recording unless they are timed one by one: then in a run of their own.
+  // The profile is of runs of its own where it would count calls of one token, too, and on a GPU, whose steps
+  // are not replayed from a recording while each is timed.
   const bool host = device->on_host();
-  engine.set_profile(host);
-  const double cpu_start = cpu_seconds();
-  std::vector<double> wall = timed(length);
-  answer["seconds"] = median(wall);
-  answer["cpu_seconds"] = (cpu_seconds() - cpu_start) / runs;
+  const bool apart = first || !host;
+  if (!apart) engine.set_profile(true);
+  std::vector<double> wall, cpu, first_wall;
+  for (int i = 0; i < runs; ++i) {
+    if (first) first_wall.push_back(timed(1));
+    const double cpu_start = cpu_seconds();
+    wall.push_back(timed(length));
+    cpu.push_back(cpu_seconds() - cpu_start);
+  }
+  Json answer = {{"seconds", median(wall)}, {"cpu_seconds", median(cpu)}};
+  if (first) answer["first_seconds"] = median(first_wall);
   answer["tokens_per_second"] = static_cast<double>(rows.size()) * static_cast<double>(length) / median(wall);
   answer["peak_bytes"] = host ? peak_resident_bytes() : static_cast<int64_t>(device->reported_in_use());
   answer["empty_bytes"] = host ? empty : 0;
   answer["device"] = device->name();
   answer["version"] = FLOE_VERSION;
-  if (!host) {
+  if (apart) {
     engine.set_profile(true);
-    wall = timed(length);
+    for (double& seconds : wall) seconds = timed(length);
   }
   double total = 0;
   for (const double seconds : wall) total += seconds;

@@ -27,7 +27,7 @@ struct StepPlan {
 };
 
 StepPlan plan_of(const BenchFlags& flags) {
-  if (flags.quick) return {{32, 64, 1, 2, 128, 64}, {{1, 1}, {2, 1}, {2, 2}}, 5, 8, 1, 5};
+  if (flags.quick) return {{32, 64, 1, 2, 128, 64}, {{1, 1}, {2, 1}, {2, 2}}, 5, 48, 1, 9};
   constexpr DecodeShape kBase = {512, 2048, 6, 8, 32000, 128};
   if (flags.device == "cpu") return {kBase, {{1, 1}, {16, 1}, {16, 4}}, 32, 64, 1, 3};
   // A recording is made in the second run of a binding, so the third is the first of its kind.

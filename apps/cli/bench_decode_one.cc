@@ -60,7 +60,7 @@ DecodeEngineOptions engine_options(const Json& q) {
   const int64_t rows = q.at("batch").get<int64_t>() * q.at("beam").get<int64_t>();
   const int64_t length = q.at("length");
   DecodeEngineOptions options;
-  if (q.at("precision") != "f32") fail_user("bench decode: decoding has no precision but f32");
+  parse(q.at("precision").get<std::string>(), &options.precision);
   options.cached = q.value("cache", true);
   options.max_rows = rows;
   options.cache_positions = options.cached ? rows * length : 1;
@@ -132,8 +132,10 @@ int bench_decode_one(const std::string& text) {
   add_all_kernels(kind, kernels);
   const std::unique_ptr<Device> device = open_device(kind, q.at("threads"));
   State state(device.get());
-  for (auto& [name, tensor] : model.weights) state.set(name, std::move(tensor));
-  DecodeEngine engine(model.config, state, kernels, *device, engine_options(q));
+  const DecodeEngineOptions options = engine_options(q);
+  for (auto& [name, tensor] : weights_for(options.precision, model.config, std::move(model.weights)))
+    state.set(name, std::move(tensor));
+  DecodeEngine engine(model.config, state, kernels, *device, options);
   const std::vector<SequenceRow> rows = random_rows(q, model.config.source_vocabulary);
   const int64_t length = q.at("length");
   const int warmup = q.at("warmup"), runs = q.at("runs");

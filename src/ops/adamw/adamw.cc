@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "ir/evaluate.h"
+#include "tensor/dtype.h"
 
 namespace floe {
 namespace {
@@ -91,6 +92,7 @@ std::vector<RefTensor> evaluate_adamw(const EvalArgs& args) {
   for (const int64_t k : listed(args.attrs, "copied", parameters, false)) {
     RefTensor copy = out[static_cast<size_t>(k) * kResults];
     copy.dtype = DType::bf16;
+    for (double& x : copy.f) x = round_to(DType::bf16, x);  // as a cast is
     out.push_back(std::move(copy));
   }
   return out;

@@ -104,9 +104,8 @@ Graph copy_step(const Graph& loss_graph, const std::vector<std::string>& names) 
   for (const NamedValue& state : loss_graph.states()) {
     if (std::ranges::find(names, state.name) == names.end()) continue;
     const Value weight = copy_node(b, loss_graph.producer(state.value), {})[0];
-    const Value low = cast(b, weight, DType::bf16);
-    b.state("bf16." + state.name, b.type(low));
-    b.update("bf16." + state.name, low);
+    b.state("bf16." + state.name, {DType::bf16, b.type(weight).dims});
+    b.update("bf16." + state.name, cast(b, weight, DType::bf16));
   }
   return graph;
 }

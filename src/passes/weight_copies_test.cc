@@ -79,9 +79,9 @@ TEST(WeightCopies, AreMadeByAnEntryOfTheirOwn) {
   EXPECT_EQ(print(copy_step(graph_of(kStates + "  return \"y\" = %2\n"), {"w"})),
             "graph \"copy_weights\" {\n"
             "  %0 = state {dims = <2, 3>, dtype = f32, name = \"w\", trainable = true} : f32[2, 3]\n"
-            "  %1 = cast(%0) {dtype = bf16} : bf16[2, 3]\n"
-            "  %2 = state {dims = <2, 3>, dtype = bf16, name = \"bf16.w\"} : bf16[2, 3]\n"
-            "  update \"bf16.w\" = %1\n"
+            "  %1 = state {dims = <2, 3>, dtype = bf16, name = \"bf16.w\"} : bf16[2, 3]\n"
+            "  %2 = cast(%0) {dtype = bf16} : bf16[2, 3]\n"
+            "  update \"bf16.w\" = %2\n"
             "}\n");
 }
 

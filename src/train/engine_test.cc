@@ -193,7 +193,10 @@ TEST(TrainingEngine, OneStepUpdatesAllStatesWhereTheyLie) {
     const auto steps_of = [&](std::string_view op) {
       return std::ranges::count_if(entry.steps, [&](const StepSpec& step) { return step.op == op; });
     };
-    EXPECT_EQ(steps_of("copy"), 0) << entry.name;
+    // apply ends with copies of the zeros that the sums of gradients begin with.
+    if (entry.name != "apply") {
+      EXPECT_EQ(steps_of("copy"), 0) << entry.name;
+    }
     EXPECT_EQ(steps_of("adamw"), entry.name == "train" || entry.name == "apply" ? 1 : 0) << entry.name;
   }
 }

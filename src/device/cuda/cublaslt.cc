@@ -15,10 +15,11 @@ void* open_library(std::span<const std::string> names) {
     if (void* library = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL)) return library;
     tried += (tried.empty() ? "" : ", ") + name;
   }
-  throw Error(ErrorKind::device,
-              fmt::format("cuBLASLt of CUDA 13, which multiplies matrices on the GPU, was not found; tried {}. "
-                          "Set CUDA_HOME or LD_LIBRARY_PATH to where libcublasLt.so.13 is",
-                          tried));
+  throw Error(
+      ErrorKind::device,
+      fmt::format("cuBLASLt of CUDA 13, which multiplies matrices on the GPU, was not found; tried {}. "
+                  "Set CUDA_HOME or LD_LIBRARY_PATH to where libcublasLt.so.13 is",
+                  tried));
 }
 
 template <class F>

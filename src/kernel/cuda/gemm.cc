@@ -85,7 +85,8 @@ T setting(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConfigAttribu
 // A sum cut over blocks would be put together in an order that varies with M.
 bool splits_k(const cublasLtMatmulAlgo_t& algorithm) {
   return setting<int32_t>(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM) > 1 ||
-         setting<uint32_t>(algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME) != CUBLASLT_REDUCTION_SCHEME_NONE;
+         setting<uint32_t>(algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME) !=
+             CUBLASLT_REDUCTION_SCHEME_NONE;
 }
 
 }  // namespace
@@ -169,10 +170,10 @@ CudaGemm::CudaGemm(const CudaGemmShape& shape) : shape_(shape) {
     bias_after_ = false;
     if (relu) activation_after_ = CudaActivation::none;
   } else if (epilogue == CUBLASLT_EPILOGUE_DEFAULT || !plan_->choose(CUBLASLT_EPILOGUE_DEFAULT, &status)) {
-    throw Error(ErrorKind::device,
-                fmt::format("cuBLASLt has no algorithm for {} x [{}, {}] x [{}, {}], {} to {}: {}", s.batch,
-                            s.m, s.k, s.k, s.n, name_of(s.in), name_of(s.out),
-                            CublasLt::get().status_text(status)));
+    throw Error(
+        ErrorKind::device,
+        fmt::format("cuBLASLt has no algorithm for {} x [{}, {}] x [{}, {}], {} to {}: {}", s.batch, s.m, s.k,
+                    s.k, s.n, name_of(s.in), name_of(s.out), CublasLt::get().status_text(status)));
   }
   workspace_ = plan_->workspace;
 }

@@ -30,10 +30,10 @@ int64_t chunk_rows(int64_t rows, int64_t classes, size_t element) {
   return std::min(std::max<int64_t>(1, rows), most);
 }
 
-// Of a part of a row: the greatest logit, the sum of exp(logit - greatest), of the logits, and of
-// logit - logit: 0, or NaN where one is not finite.
+// Of a part of a row: the greatest logit, the sum of exp(logit - greatest), and of the logits. That sum is
+// not finite where one of them is not.
 struct Part {
-  float most, exps, sum, bad;
+  float most, exps, sum;
 };
 
 __device__ Part joined(const Part& a, const Part& b) {
@@ -41,12 +41,12 @@ __device__ Part joined(const Part& a, const Part& b) {
   // Both empty: their exps are 0 and no scale is needed (inf - inf would be NaN).
   const float left = a.most == most ? 1.0f : expf(a.most - most);
   const float right = b.most == most ? 1.0f : expf(b.most - most);
-  return {most, a.exps * left + b.exps * right, a.sum + b.sum, a.bad + b.bad};
+  return {most, a.exps * left + b.exps * right, a.sum + b.sum};
 }
 
 __device__ Part shuffled(const Part& a, int offset) {
   return {__shfl_xor_sync(0xFFFFFFFFu, a.most, offset), __shfl_xor_sync(0xFFFFFFFFu, a.exps, offset),
-          __shfl_xor_sync(0xFFFFFFFFu, a.sum, offset), __shfl_xor_sync(0xFFFFFFFFu, a.bad, offset)};
+          __shfl_xor_sync(0xFFFFFFFFu, a.sum, offset)};
 }
 
 // Lower lanes are the left operands, so that every thread ends with the same bits.
@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(kThreads) finish_rows(T* logits, RowArgs args)
   }
   const bool known = target >= 0 && target < classes;
   const float at_target = known ? to_float(row[target]) : NAN;
-  Part part{-INFINITY, 0, 0, 0};
+  Part part{-INFINITY, 0, 0};
   for (int64_t i = threadIdx.x * kVector; i < classes; i += kThreads * kVector) {
     float x[kVector];
     load_floats(row + i, x);
@@ -102,13 +102,12 @@ __global__ void __launch_bounds__(kThreads) finish_rows(T* logits, RowArgs args)
     for (int k = 0; k < kVector; ++k) {
       exps += expf(x[k] - most);
       part.sum += x[k];
-      part.bad += x[k] - x[k];
     }
     part.most = most;
     part.exps = exps;
   }
   part = over_block(part);  // also: every thread has read at_target
-  const bool finite = part.bad == 0 && known;
+  const bool finite = isfinite(part.sum) && known;
   if (threadIdx.x == 0) {
     const double lse = static_cast<double>(part.most) + ::log(static_cast<double>(part.exps));
     const double nll = finite ? lse - static_cast<double>(at_target) : static_cast<double>(NAN);
@@ -330,13 +329,15 @@ void run_plan(const Plan& p, const KernelRun& run) {
               {targets + begin, loss + begin, nll + begin, p.classes, p.ignore, p.smoothing}, run.stream);
     if (!p.gradients) continue;
     products.dx->run({logits, weight, run.outputs[3].as<T>() + begin * p.d}, scratch, run.stream);
-    (p.d % kVector == 0 ? take_counted<T, kVector> : take_counted<T, 1>)(
-        x + begin * p.d, targets + begin, counted, height, p.d, p.ignore, run.stream);
+    (p.d % kVector == 0 ? take_counted<T, kVector> : take_counted<T, 1>)(x + begin * p.d, targets + begin,
+                                                                         counted, height, p.d, p.ignore,
+                                                                         run.stream);
     const CudaGemm& add = begin == 0 ? *products.dweight_first : *products.dweight_next;
     add.run({logits, counted, dweight}, scratch, run.stream);
     if (!p.bias) continue;
-    (p.classes % kVector == 0 ? add_slices<T, kVector> : add_slices<T, 1>)(
-        logits, height, p.classes, dbias_slices + begin / kSliceRows * p.classes, run.stream);
+    (p.classes % kVector == 0 ? add_slices<T, kVector>
+                              : add_slices<T, 1>)(logits, height, p.classes,
+                                                  dbias_slices + begin / kSliceRows * p.classes, run.stream);
   }
   launch("total_rows", total_rows, {dim3(1), dim3(1024)}, run.stream, loss, nll, targets, p.rows, p.ignore,
          run.outputs[0].as<float>(), run.outputs[1].as<float>(), run.outputs[2].as<float>());
@@ -384,8 +385,7 @@ BoundKernel bind(const KernelCall& call, bool gradients) {
   p.loss_at = taken(&p.bytes, bytes(p.rows, sizeof(double)));
   p.nll_at = taken(&p.bytes, bytes(p.rows, sizeof(double)));
   p.dweight_at = taken(&p.bytes, p.wide_dweight ? bytes(p.classes * p.d, sizeof(float)) : 0);
-  p.dbias_at = taken(
-      &p.bytes, gradients && p.bias ? bytes(slices_of(p.rows) * p.classes, sizeof(float)) : 0);
+  p.dbias_at = taken(&p.bytes, gradients && p.bias ? bytes(slices_of(p.rows) * p.classes, sizeof(float)) : 0);
   return {p.bytes, [plan](const KernelRun& run) {
             plan->type == DType::bf16 ? run_plan<__nv_bfloat16>(*plan, run) : run_plan<float>(*plan, run);
           }};

@@ -40,8 +40,14 @@ OpCase case_of(DType type, Shape a, Shape b, const Form& form = {}) {
 TEST(MatmulCuda, Bf16InEveryFormAndAlignment) {
   FLOE_NEEDS_CUDA();
   for (const bool wide : {false, true}) {
-    for (const auto& [m, k, n] : {std::array<int64_t, 3>{64, 128, 96}, {37, 41, 101}, {40, 42, 100},
-                                  {33, 44, 50}, {1, 700, 64}, {1, 1, 1}, {129, 1, 3}, {5, 1025, 1}}) {
+    for (const auto& [m, k, n] : {std::array<int64_t, 3>{64, 128, 96},
+                                  {37, 41, 101},
+                                  {40, 42, 100},
+                                  {33, 44, 50},
+                                  {1, 700, 64},
+                                  {1, 1, 1},
+                                  {129, 1, 3},
+                                  {5, 1025, 1}}) {
       SCOPED_TRACE(fmt::format("{} x {} x {}{}", m, k, n, wide ? " to f32" : ""));
       for (const bool ta : {false, true}) {
         for (const bool tb : {false, true}) {
@@ -79,8 +85,10 @@ TEST(MatmulCuda, AddsABiasAndAppliesAnActivation) {
   for (const DType type : {DType::f32, DType::bf16}) {
     for (const char* name : {"", "relu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh"}) {
       SCOPED_TRACE(name);
-      check_kernel(case_of(type, {40, 64}, {72, 64}, {.transpose_b = true, .bias = true, .activation = name}));
-      check_kernel(case_of(type, {33, 20}, {51, 20}, {.transpose_b = true, .bias = true, .activation = name}));
+      check_kernel(
+          case_of(type, {40, 64}, {72, 64}, {.transpose_b = true, .bias = true, .activation = name}));
+      check_kernel(
+          case_of(type, {33, 20}, {51, 20}, {.transpose_b = true, .bias = true, .activation = name}));
       check_kernel(case_of(type, {2, 2, 8}, {2, 8, 5}, {.bias = true, .activation = name}));
       check_kernel(case_of(type, {7, 9}, {9, 1}, {.bias = true, .activation = name}));
     }

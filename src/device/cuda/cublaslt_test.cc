@@ -1,6 +1,7 @@
 // Finding cuBLASLt; needs no GPU.
 #include "device/cuda/cublaslt.h"
 
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -26,6 +27,17 @@ TEST(CublasLt, NamesTheFunctionThatALibraryLacks) {
   const std::vector<std::string> names = {"libm.so.6"};
   EXPECT_EQ(refusal(ErrorKind::device, [&] { CublasLt::load(names); }),
             "cuBLASLt as found has no function 'cublasLtCreate'");
+}
+
+TEST(CublasLt, HasEveryFunctionThatIsUsed) {
+  const std::vector<std::string> names = cuda_library_names("libcublasLt.so.13");
+  const auto is_there = [](const std::string& name) {
+    void* library = ::dlopen(name.c_str(), RTLD_LAZY | RTLD_LOCAL);
+    if (library != nullptr) ::dlclose(library);
+    return library != nullptr;
+  };
+  if (std::none_of(names.begin(), names.end(), is_there)) GTEST_SKIP() << "libcublasLt.so.13 is absent";
+  EXPECT_NO_THROW(CublasLt::load(names));
 }
 
 TEST(CublasLt, IsLookedForWhereCudaHomeSays) {

@@ -3,8 +3,8 @@
 // third that adds in f32; dbias from sums of slices of rows. Chunks and slices are cut by the sizes alone and
 // come in order, so sums are deterministic.
 //
-// bf16 logits l err by 2^-9 |l| each, either way: a position's nll by twice that at most, a softmax value p
-// by 2^-8 |l| p. Errors of positions and classes are independent, so in sums they shrink as those of the bf16
+// bf16 logits l err by 2^-8 |l| at most, either way: a position's nll by twice that, a softmax value p by
+// 2^-7 |l| p. Errors of positions and classes are independent, so in sums they shrink as those of the bf16
 // operands do (docs/notes/cuda-gemm.md).
 //
 // A target outside 0..V-1 that is not ignore_index cannot be refused here: its position gives NaN.

@@ -22,32 +22,38 @@ struct Sizes {
 };
 
 OpCase case_of(const char* op, DType type, const Sizes& s) {
-  OpCase c{.op = op,
-           .inputs = {CaseInput::normal({s.rows, s.d}, type), CaseInput::uniform({s.classes, s.d}, -0.5, 0.5),
-                      CaseInput::integers({s.rows}, 0, s.classes)},
-           .attrs = {{"label_smoothing", s.smoothing}, {"ignore_index", kIgnore}, {"bias", s.bias}}};
+  OpCase c{
+      .op = op,
+      .inputs = {CaseInput::normal({s.rows, s.d}, type), CaseInput::uniform({s.classes, s.d}, -0.25, 0.25),
+                 CaseInput::integers({s.rows}, 0, s.classes)},
+      .attrs = {{"label_smoothing", s.smoothing}, {"ignore_index", kIgnore}, {"bias", s.bias}}};
   c.inputs[1].dtype = type;
-  if (s.bias) c.inputs.push_back(CaseInput::normal({s.classes}, type));
+  if (s.bias) {
+    c.inputs.push_back(CaseInput::uniform({s.classes}, -0.5, 0.5));
+    c.inputs.back().dtype = type;
+  }
   // As on the CPU: each logit is a sum of d terms; gradients sum over rows or over classes.
   c.ulps = static_cast<double>(64 + s.d + s.classes / 8 + s.rows / 8);
   return c;
 }
 
-// Logits are normal with a variance of 1 + d / 12 at most, so none exceeds L = 6 sqrt(1 + d / 12), and their
-// roundings err by 2^-9 L, as does the log-sum-exp. In units of 2^-8, of 2^-23 for sums:
-//   sums      a position's nll errs by 2^-8 L at most, and its mean is 1 or more
-//   dx        a sum over classes of p 2^-8 L |w| with |w| <= 0.5 and p that add up to 1: L / 2, of an rms of
-//             0.2 or more (the target's weights alone: 0.29 times 1 - p). g and the result are rounded
-//   dweight,  one row gives a class p x with an error of L units of itself. Rows' errors are independent,
-//   dbias     with a deviation of p 2^-8 L at most: for many rows that is L / sqrt(V) units of the rms, which
-//             the rows have that hit the class; six deviations. g and the result are rounded
+// Logits have a variance of d / 48 and a bias of 0.5 at most, so none exceeds L = 6 sqrt(d / 48) + 0.5; to
+// bf16 they are rounded by 2^-8 L at most, and the log-sum-exp errs by no more. In units of 2^-8, of 2^-23
+// for sums:
+//   sums      a position's nll errs by 2 L, and its mean is 1 or more
+//   dx        a sum over classes of p 2 L |w| with |w| <= 0.25 and p that add up to 1: L / 2, of an rms of
+//   0.1
+//             or more (the target's weights alone: 0.14 times 1 - p). g and the result are rounded
+//   dweight,  one row gives a class p x with an error of 2 L of itself. Rows' errors are independent, with a
+//   dbias     deviation below p L: for many rows that is L / sqrt(V) of the rms, which the rows have that hit
+//             the class; six deviations. g and the result are rounded
 struct Bounds {
   double sums, dx, dweight;
 };
 Bounds bounds_of(const Sizes& s) {
-  const double most = 6 * std::sqrt(1 + static_cast<double>(s.d) / 12);
-  return {std::ldexp(most, 15), 2 + most / 2 / 0.2,
-          2 + most * (1 + 6 / std::sqrt(static_cast<double>(s.classes)))};
+  const double most = 6 * std::sqrt(static_cast<double>(s.d) / 48) + 0.5;
+  return {std::ldexp(most, 16), 2 + most / 2 / 0.1,
+          2 + most * (2 + 6 / std::sqrt(static_cast<double>(s.classes)))};
 }
 
 void check_bf16(const Sizes& s) {

@@ -16,7 +16,7 @@
 #include "compile/cuda_cases_for_test.h"
 #include "device/cpu/thread_pool.h"
 #include "kernel/group_call.h"
-#include "testing/op_case.h"
+#include "testing/test_device.h"
 
 namespace floe {
 namespace {
@@ -49,7 +49,7 @@ std::vector<Tensor> interpreted(const CudaCase& g) {
   std::vector<View> out;
   for (Tensor& tensor : results) out.push_back(view_of(tensor));
   const BoundKernel bound =
-      cpu_kernels().named(DeviceKind::cpu, "group.tiles").bind({attrs, g.views, out, 1});
+      kernels_of(DeviceKind::cpu).named(DeviceKind::cpu, "group.tiles").bind({attrs, g.views, out, 1});
   Tensor workspace(DType::u8, {static_cast<int64_t>(bound.workspace)});
   ThreadPool pool(1);
   bound.run({g.views, out, workspace.data(), &pool});
@@ -104,7 +104,7 @@ class HostKernels {
     write_file(folder_.file("groups.cc"), text);
     // An access that a GPU would refuse for its alignment ends the test.
     const std::string command = fmt::format(
-        "{} -std=c++17 -O1 -w -ffp-contract=off -fno-strict-aliasing -fsanitize=alignment "
+        "{} -std=c++17 -O0 -w -ffp-contract=off -fno-strict-aliasing -fsanitize=alignment "
         "-fsanitize-undefined-trap-on-error -fPIC -shared -o {} {} -lm",
         compiler(), folder_.file("groups.so"), folder_.file("groups.cc"));
     if (std::system(command.c_str()) != 0) fail_io("printed CUDA is no C++");
@@ -138,6 +138,11 @@ class HostKernels {
   TempFolder folder_;
   void* library_ = nullptr;
 };
+
+// Nothing here depends on the device that other tests run on.
+#define FLOE_NEEDS_HOST_KERNELS() \
+  FLOE_NEEDS_CPU();               \
+  if (!HostKernels::possible()) GTEST_SKIP() << "no C++ compiler '" << HostKernels::compiler() << "' here"
 
 void expect_same(const Tensor& got, const Tensor& want, const std::string& what) {
   ASSERT_EQ(got.dtype(), want.dtype()) << what;
@@ -173,7 +178,7 @@ struct Fenced {
 };
 
 TEST(PrintedCuda, GivesTheInterpretersBitsOnTheHost) {
-  if (!HostKernels::possible()) GTEST_SKIP() << "no C++ compiler '" << HostKernels::compiler() << "' here";
+  FLOE_NEEDS_HOST_KERNELS();
   const CudaCases cases;
   CudaGroups groups;
   std::vector<Prepared> prepared;
@@ -211,7 +216,7 @@ void add_results(CudaCase* g, const Values& operands) {
 }
 
 TEST(PrintedCuda, ComputesHalvesInFloatAndRoundsWhereItStores) {
-  if (!HostKernels::possible()) GTEST_SKIP() << "no C++ compiler '" << HostKernels::compiler() << "' here";
+  FLOE_NEEDS_HOST_KERNELS();
   for (const DType type : {DType::bf16, DType::f16}) {
     for (const Shape& shape : {Shape{6, 64}, Shape{5, 33}, Shape{1, 4001}}) {
       SCOPED_TRACE(std::string(name_of(type)) + text_of(shape));
@@ -240,7 +245,7 @@ TEST(PrintedCuda, ComputesHalvesInFloatAndRoundsWhereItStores) {
 }
 
 TEST(PrintedCuda, RoundsACastToHalfAndBack) {
-  if (!HostKernels::possible()) GTEST_SKIP() << "no C++ compiler '" << HostKernels::compiler() << "' here";
+  FLOE_NEEDS_HOST_KERNELS();
   CudaCase g("there_and_back");
   const Value x = g.normal({300});
   g.output(cast(g.b, cast(g.b, x, DType::bf16), DType::f32));
@@ -258,7 +263,7 @@ TEST(PrintedCuda, RoundsACastToHalfAndBack) {
 }
 
 TEST(PrintedCuda, WritesResultsOverInputs) {
-  if (!HostKernels::possible()) GTEST_SKIP() << "no C++ compiler '" << HostKernels::compiler() << "' here";
+  FLOE_NEEDS_HOST_KERNELS();
   for (const Shape& shape : {Shape{6, 64}, Shape{5, 33}, Shape{3, 3000}}) {
     CudaCase g("in_place");
     const Value x = g.normal(shape), bias = g.normal({shape[1]}), s = g.normal({shape[0], 1});
@@ -275,7 +280,7 @@ TEST(PrintedCuda, WritesResultsOverInputs) {
 }
 
 TEST(PrintedCuda, DividesAnIntegerByZeroToZero) {
-  if (!HostKernels::possible()) GTEST_SKIP() << "no C++ compiler '" << HostKernels::compiler() << "' here";
+  FLOE_NEEDS_HOST_KERNELS();
   CudaCase g("by_zero");
   const Value x = g.input(Tensor::from_ints({4}, {7, -7, 0, 5})),
               y = g.input(Tensor::from_ints({4}, {0, 0, 0, 2}));
@@ -291,15 +296,17 @@ TEST(PrintedCuda, DividesAnIntegerByZeroToZero) {
 }
 
 // The kernels alone.
-std::string kernels_of(const std::string& source) {
+std::string kernel_text(const std::string& source) {
   const size_t at = source.find("\nextern \"C\" __global__");
   return at == std::string::npos ? "" : source.substr(at + 1);
 }
 
 std::string kernel_of(const CudaCase& g) {
-  CudaGroups groups;
-  prepare(g, &groups);
-  return kernels_of(groups.source());
+  std::vector<Tensor> results = g.results();
+  std::vector<View> out;
+  for (Tensor& tensor : results) out.push_back(view_of(tensor));
+  Attrs attrs;
+  return kernel_text(cuda_source(g.tape(), g.views, out, &attrs));
 }
 
 TEST(PrintedCuda, MakesOneLongRowOfDenseOperands) {
@@ -419,7 +426,7 @@ TEST(PrintedCuda, SharesAKernelBetweenGroupsThatDifferInSizesAndOpIds) {
   }
   EXPECT_EQ(names[0], names[1]);
   EXPECT_NE(names[0], names[2]);  // of another rank
-  const std::string source = kernels_of(groups.source());
+  const std::string source = kernel_text(groups.source());
   EXPECT_EQ(source.find("extern", 1), source.rfind("extern")) << source;
 }
 
@@ -438,7 +445,7 @@ TEST(PrintedCuda, PrintsTheGroupsOfAProgramWithSymbolicSizes) {
   b.output("y", elementwise(b, "gelu", {add(b, x, bias)}));
   Program program;
   program.device = DeviceKind::cuda;
-  const auto compiled = compile({graph}, cpu_kernels(), {});
+  const auto compiled = compile({graph}, kernels_of(DeviceKind::cpu), {});
   program.entries = compiled->entries;
   print_cuda_groups(&program);
   ASSERT_EQ(program.entries[0].steps.size(), 1u);

@@ -54,11 +54,6 @@ const Tensor& State::get(std::string_view name) const {
   return entry.host;
 }
 
-Tensor& State::edit(std::string_view name) {
-  FLOE_CHECK(device_ == nullptr, "state '{}' is edited on a device", name);
-  return find(name).host;
-}
-
 View State::view(std::string_view name) const {
   Entry& entry = find(name);
   return {device_ == nullptr ? entry.host.data() : entry.memory.data(), entry.dtype, entry.shape};

@@ -24,7 +24,6 @@ class State {
   // What it holds now: the tensor itself on the host, else a copy made now, which the next call for this name
   // overwrites. Throws Error{user} naming it when it is missing.
   const Tensor& get(std::string_view name) const;
-  Tensor& edit(std::string_view name);     // host only; call touch() when done
   View view(std::string_view name) const;  // where it lies, row-major
   // Takes the contents of a tensor of equal type and shape of a state on the same device.
   void assign(std::string_view name, const State& from, std::string_view from_name);

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <random>
 
+#include "compile/print_cuda.h"
 #include "ir/builder.h"
 #include "ops/all.h"
 #include "ops/elementwise/elementwise.h"
@@ -89,7 +90,18 @@ ChosenKernel choose(const OpCase& c, const CaseGraph& built, Device& device) {
   ChosenKernel chosen;
   chosen.attrs = node.attrs;
   if (node.op->pointwise) {
-    chosen.attrs.set("tape", TapePtr(std::make_shared<Tape>(lower_node(built.graph, node))));
+    const auto tape = std::make_shared<Tape>(lower_node(built.graph, node));
+    chosen.attrs.set("tape", TapePtr(tape));
+    if (!device.on_host()) {
+      std::vector<View> inputs, outputs;
+      for (const CaseInput& input : c.inputs) inputs.emplace_back(nullptr, input.dtype, input.shape);
+      for (const Type& type : node.types) {
+        Shape shape;
+        for (const Dim& dim : type.dims) shape.push_back(dim.constant());
+        outputs.emplace_back(nullptr, type.dtype, shape);
+      }
+      chosen.module = device.build(cuda_source(*tape, inputs, outputs, &chosen.attrs));
+    }
   }
   KernelSignature signature{node.op->pointwise ? std::string_view("group") : c.op, {}, {}, {}, &chosen.attrs};
   for (const CaseInput& input : c.inputs) {

@@ -6,6 +6,7 @@
 #include "compile/compile.h"
 #include "device/device.h"
 #include "kernel/kernel.h"
+#include "runtime/state.h"
 
 namespace floe {
 
@@ -13,6 +14,13 @@ DeviceKind test_device_kind();
 std::unique_ptr<Device> open_test_device(int threads = 2);
 const KernelTable& kernels_of(DeviceKind kind);
 inline const KernelTable& test_kernels() { return kernels_of(test_device_kind()); }
+// A state's tensor fetched, changed and set again, wherever it lies.
+template <class F>
+void change_state(State& state, std::string_view name, F change) {
+  Tensor tensor = copy_of(state.get(name));
+  change(tensor);
+  state.set(name, std::move(tensor));
+}
 // compile() for the test's device.
 std::shared_ptr<const Program> test_compile(const std::vector<Graph>& graphs, CompileOptions options = {});
 

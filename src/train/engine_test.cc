@@ -167,7 +167,8 @@ TEST(TrainingEngine, SkipsAStepThatIsNotFinite) {
   const BatchTensors batch = reversed_batch(4, 6, 1);
   f.engine.update({&batch, 1}, 1e-3F, 1, 1);
   const float kept = f.state.get("encoder.0.feed_forward.up.weight").as<float>()[3];
-  f.state.edit("encoder.0.feed_forward.up.weight").as<float>()[3] = std::numeric_limits<float>::infinity();
+  change_state(f.state, "encoder.0.feed_forward.up.weight",
+               [](Tensor& t) { t.set(3, std::numeric_limits<float>::infinity()); });
   std::map<std::string, Tensor> before;
   for (const std::string& name : f.state.names()) before[name] = copy_of(f.state.get(name));
   const StepOutcome out = f.engine.update({&batch, 1}, 1e-3F, 2, 2);
@@ -175,7 +176,7 @@ TEST(TrainingEngine, SkipsAStepThatIsNotFinite) {
   for (const auto& [name, tensor] : before) {
     ASSERT_EQ(std::memcmp(tensor.data(), f.state.get(name).data(), tensor.bytes()), 0) << name;
   }
-  f.state.edit("encoder.0.feed_forward.up.weight").as<float>()[3] = kept;
+  change_state(f.state, "encoder.0.feed_forward.up.weight", [&](Tensor& t) { t.as<float>()[3] = kept; });
   EXPECT_FALSE(f.engine.update({&batch, 1}, 1e-3F, 2, 2).skipped);
 }
 

@@ -72,7 +72,7 @@ TEST(Validator, TakesTheAveragedWeightsWhereThereAreAny) {
   const std::string name = "decoder.0.feed_forward.up.weight";
   EXPECT_EQ(validator->model().weights.find(name)->second.at(3), f.state.get("ema." + name).at(3));
   // A copy: what training does next is not seen.
-  f.state.edit("ema." + name).as<float>()[3] += 1;
+  change_state(f.state, "ema." + name, [](Tensor& t) { t.as<float>()[3] += 1; });
   EXPECT_NE(validator->model().weights.find(name)->second.at(3), f.state.get("ema." + name).at(3));
 }
 
@@ -122,8 +122,8 @@ TEST(Validator, GivesNaNForWeightsThatGiveNoNumber) {
   Fixture f;
   f.options.metrics = {"bleu"};
   const auto validator = f.make();
-  Tensor& weight = f.state.edit("decoder.0.feed_forward.up.weight");
-  std::fill_n(weight.as<float>(), weight.size(), std::nanf(""));
+  change_state(f.state, "decoder.0.feed_forward.up.weight",
+               [](Tensor& t) { std::fill_n(t.as<float>(), t.size(), std::nanf("")); });
   validator->take(f.state, "");
   for (const auto& [name, value] : validator->run()) EXPECT_TRUE(std::isnan(value)) << name;
 }

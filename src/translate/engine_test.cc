@@ -448,7 +448,7 @@ TEST(DecodeEngine, NamesTheRoomThatASentenceNeeds) {
 
 TEST(DecodeEngine, AModelWithDamagedWeightsIsAnError) {
   Fixture f;
-  f.state.edit("decoder.0.feed_forward.down.bias").as<float>()[3] = std::nanf("");
+  change_state(f.state, "decoder.0.feed_forward.down.bias", [](Tensor& t) { t.set(3, std::nan("")); });
   EXPECT_THAT(refusal(f, {{.source = {3, 4}}}, with_beam(2)), HasSubstr("the model gave no number"));
 }
 

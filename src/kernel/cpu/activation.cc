@@ -22,7 +22,7 @@ void map_rows(float* x, int64_t row_stride, int64_t rows, int64_t columns, F f) 
   for (int64_t i = 0; i < rows; ++i, x += row_stride) {
     int64_t j = 0;
     for (; j + kLanes <= columns; j += kLanes) hn::StoreU(f(hn::LoadU(d, x + j)), d, x + j);
-    if (j == columns) continue;
+    if (kLanes == 1 || j == columns) continue;  // one lane leaves no tail, which GCC 14 cannot see
     HWY_ALIGN float tail[kLanes] = {};
     std::copy(x + j, x + columns, tail);
     hn::Store(f(hn::Load(d, tail)), d, tail);

@@ -1,10 +1,10 @@
 // The one place that picks Highway's targets: plain scalar code, AVX2 and AVX-512. Few targets keep builds
-// short; SSSE3 and SSE4 machines take the scalar form, and AVX3_DL would repeat AVX3 for instructions that no
-// kernel uses. Pointwise
+// short; SSE machines take the scalar form, and the variants of AVX3 would repeat it for instructions that no
+// kernel uses. Named are the targets wanted, since each release of Highway brings others. Pointwise
 // functions, fused groups, sums.h, row_softmax.h and random numbers give the same bits on all of them: they
 // write products and sums as mul then add, never MulAdd, which is fused on some targets and not on others,
-// and add in an order that does not know the vectors' width. Matrix products, attention, softmax (with
-// exp-inl.h) and norms use MulAdd or sum by lanes, for speed: their bits are the target's, though never the
+// and add in an order that does not know the vectors' width. Matrix products, attention, softmax (with exp-
+// inl.h) and norms use MulAdd or sum by lanes, for speed: their bits are the target's, though never the
 // threads' or those of how many rows there are (docs/numerics.md).
 //
 // A kernel file is compiled once a target:
@@ -15,7 +15,7 @@
 //   #if HWY_ONCE ... HWY_EXPORT(f); HWY_DYNAMIC_DISPATCH(f)(...) ... #endif
 // No #pragma once: Highway's headers are included again for each target.
 #ifndef HWY_DISABLED_TARGETS
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
+#define HWY_DISABLED_TARGETS (~(HWY_SCALAR | HWY_AVX2 | HWY_AVX3))
 #endif
 // The fallback is one value at a time with every compiler; where GCC is sound, Highway would emulate 128
 // bits.

@@ -110,31 +110,6 @@ void copy(const CopyPlan& p, const void* from_bytes, void* to_bytes, ThreadPool&
 
 }  // namespace
 
-CopyPlan simplify(CopyPlan plan) {
-  CopyPlan out;
-  out.element = plan.element;
-  for (int i = 0; i < plan.rank; ++i) {
-    if (plan.dims[i] == 1) continue;
-    const int last = out.rank - 1;
-    if (last >= 0 && out.from[last] == plan.from[i] * plan.dims[i] &&
-        out.to[last] == plan.to[i] * plan.dims[i]) {
-      out.dims[last] *= plan.dims[i];
-      out.from[last] = plan.from[i];
-      out.to[last] = plan.to[i];
-      continue;
-    }
-    out.dims[out.rank] = plan.dims[i];
-    out.from[out.rank] = plan.from[i];
-    out.to[out.rank] = plan.to[i];
-    ++out.rank;
-  }
-  if (out.rank == 0) {
-    out.rank = 1;
-    out.dims[0] = out.from[0] = out.to[0] = 1;
-  }
-  return out;
-}
-
 void strided_copy(const CopyPlan& plan, const void* from, void* to, ThreadPool& pool) {
   if (product_of(plan, plan.rank) == 0) return;
   switch (plan.element) {

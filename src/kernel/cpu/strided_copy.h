@@ -1,24 +1,11 @@
-// Copies elements between two layouts of the same dims: transposes, slices, parts of a concatenation,
-// broadcasts (source stride 0).
+// Carries out a copy plan on the CPU.
 #pragma once
-#include <array>
-#include <cstdint>
-
-#include "tensor/tensor.h"
+#include "kernel/copy_plan.h"
 
 namespace floe {
 
 class ThreadPool;
 
-struct CopyPlan {
-  int rank = 0;
-  std::array<int64_t, kMaxRank> dims{};
-  std::array<int64_t, kMaxRank> from{}, to{};  // strides in elements
-  size_t element = 4;                          // bytes
-};
-
-// Drops dims of 1 and joins dims that are one run on both sides. Bind once, run often.
-CopyPlan simplify(CopyPlan plan);
 void strided_copy(const CopyPlan& plan, const void* from, void* to, ThreadPool& pool);
 
 }  // namespace floe

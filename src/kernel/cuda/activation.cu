@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "device/cuda/launch.cuh"
+#include "kernel/cuda/activation.cuh"
 #include "kernel/cuda/row.cuh"
 
 namespace floe {
@@ -11,19 +12,6 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int64_t kMostBlocks = 132 * 8 * 4;  // four rounds of a full H100
-
-// As the rows of these names in ops/elementwise/functions.cc.
-template <CudaActivation A>
-__device__ float value_of(float x) {
-  if constexpr (A == CudaActivation::relu) return isnan(x) ? x : fmaxf(x, 0.0f);
-  if constexpr (A == CudaActivation::gelu) return 0.5f * x * (1.0f + erff(0.70710678118654752f * x));
-  if constexpr (A == CudaActivation::gelu_tanh)
-    return 0.5f * x * (1.0f + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x)));
-  if constexpr (A == CudaActivation::silu) return x * (1.0f / (1.0f + expf(-x)));
-  if constexpr (A == CudaActivation::sigmoid) return 1.0f / (1.0f + expf(-x));
-  if constexpr (A == CudaActivation::tanh) return tanhf(x);
-  return x;
-}
 
 // 16 bytes a thread and step; the last, shorter piece goes element by element.
 template <class T, CudaActivation A>
@@ -39,11 +27,11 @@ __global__ void __launch_bounds__(kThreads) activate(T* x, const T* bias, int64_
     float values[kVector];
     load_floats(x + word * kVector, values);
 #pragma unroll
-    for (int k = 0; k < kVector; ++k) values[k] = value_of<A>(added(values[k], word * kVector + k));
+    for (int k = 0; k < kVector; ++k) values[k] = activated<A>(added(values[k], word * kVector + k));
     store_floats(x + word * kVector, values);
   }
   for (int64_t i = words * kVector + thread; i < n; i += step) {
-    x[i] = from_float<T>(value_of<A>(added(to_float(x[i]), i)));
+    x[i] = from_float<T>(activated<A>(added(to_float(x[i]), i)));
   }
 }
 

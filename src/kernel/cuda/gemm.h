@@ -3,7 +3,7 @@
 // The algorithm is chosen when the plan is made: the heuristic's first that does not split K over blocks.
 // Without such a split an element's sum depends neither on the blocks' order nor on what else runs, so the
 // same plan gives the same bits at every run, and a row's bits do not depend on the other rows' values. Plans
-// of different M may have different algorithms: there a row's bits may differ (docs/numerics.md).
+// of different M may have different algorithms, and a row other bits: where that matters, row_gemm.h.
 #pragma once
 #include <cstdint>
 #include <memory>

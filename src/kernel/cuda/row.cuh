@@ -82,8 +82,8 @@ struct MaxFloats {  // a NaN wins
 
 // Every thread of the warp, or of a block of kThreads, gets the fold of all their values: lanes 16, 8, 4, 2
 // and 1 apart, then warps in order. Needs all of them to call.
-template <int kThreads, int kCount, class Fold>
-__device__ inline void fold_threads(float (&values)[kCount], Fold fold) {
+template <int kThreads, class A, int kCount, class Fold>
+__device__ inline void fold_threads(A (&values)[kCount], Fold fold) {
   static_assert(kThreads % 32 == 0, "a row takes whole warps");
 #pragma unroll
   for (int apart = 16; apart > 0; apart /= 2) {
@@ -93,7 +93,7 @@ __device__ inline void fold_threads(float (&values)[kCount], Fold fold) {
     }
   }
   if constexpr (kThreads > 32) {
-    __shared__ float of_warps[kCount][kThreads / 32];
+    __shared__ A of_warps[kCount][kThreads / 32];
     if (threadIdx.x % 32 == 0) {
 #pragma unroll
       for (int k = 0; k < kCount; ++k) of_warps[k][threadIdx.x / 32] = values[k];

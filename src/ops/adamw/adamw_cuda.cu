@@ -43,7 +43,7 @@ __device__ inline Element step_at(const StepFactors& s, float eps, const Element
 
 // By the first warp: even lanes take the power of beta1, odd ones of beta2.
 __device__ inline StepFactors factors_of(const AdamWCall& call) {
-  const double power = pow(threadIdx.x % 2 == 0 ? call.beta1 : call.beta2, static_cast<double>(*call.step));
+  const double power = ::pow(threadIdx.x % 2 == 0 ? call.beta1 : call.beta2, static_cast<double>(*call.step));
   const double power1 = __shfl_sync(0xffffffffu, power, 0), power2 = __shfl_sync(0xffffffffu, power, 1);
   const double lr = *call.lr;
   return {.scale = *call.scale,
@@ -53,7 +53,7 @@ __device__ inline StepFactors factors_of(const AdamWCall& call) {
           .rest2 = static_cast<float>(1 - call.beta2),
           .decay = static_cast<float>(1 - lr * call.weight_decay),
           .rate = static_cast<float>(lr / (1 - power1)),
-          .size = static_cast<float>(1 / sqrt(1 - power2))};
+          .size = static_cast<float>(1 / ::sqrt(1 - power2))};
 }
 
 template <class G, int kCount>

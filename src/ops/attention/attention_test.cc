@@ -8,7 +8,6 @@
 #include <limits>
 #include <numeric>
 
-#include "device/cpu/thread_pool.h"
 #include "ops/all.h"
 #include "testing/op_case.h"
 
@@ -361,21 +360,43 @@ TEST(Attention, ReadsSlicesOfAMergedProjection) {
     views.push_back(view);
     apart.inputs[static_cast<size_t>(part)] = CaseInput::of(std::move(copy));
   }
-  ThreadPool pool(2);
-  for (const char* name : {"attention.f32", "attention_grad.f32"}) {
-    const Kernel& kernel = kernels_of(DeviceKind::cpu).named(DeviceKind::cpu, name);
-    EXPECT_EQ(kernel.strided_inputs, 0b111u);
+  const std::unique_ptr<Device> device = open_test_device();
+  const DeviceBuffer merged_memory(*device, projection.bytes());
+  device->upload(merged_memory.data(), projection.data(), projection.bytes());
+  for (int64_t part = 0; part < 3; ++part)
+    views[static_cast<size_t>(part)].data = static_cast<float*>(merged_memory.data()) + part * kH * kD;
+  for (const char* op : {"attention", "attention_grad"}) {
     const std::vector<Tensor> want = run_kernel(apart);
-    std::vector<Tensor> others = tensors_of(apart), got;
+    const std::vector<Tensor> others = tensors_of(apart);
+    KernelSignature signature{op, {}, {}, {}, &apart.attrs};
+    for (const Tensor& tensor : others) {
+      signature.inputs.push_back(tensor.dtype());
+      signature.ranks.push_back(static_cast<int>(tensor.shape().size()));
+    }
+    for (const Tensor& tensor : want) signature.outputs.push_back(tensor.dtype());
+    const Kernel* kernel = test_kernels().find(device->kind(), signature);
+    ASSERT_NE(kernel, nullptr);
+    EXPECT_EQ(kernel->strided_inputs, 0b111u);
+    std::vector<DeviceBuffer> memory;
     std::vector<View> inputs = views, outputs;
-    for (size_t k = 3; k < others.size(); ++k) inputs.push_back(view_of(others[k]));
-    for (const Tensor& tensor : want) got.emplace_back(tensor.dtype(), tensor.shape());
-    for (Tensor& tensor : got) outputs.push_back(view_of(tensor));
-    const BoundKernel bound = kernel.bind({apart.attrs, inputs, outputs, 2});
-    Tensor workspace(DType::u8, {static_cast<int64_t>(bound.workspace)});
-    bound.run({inputs, outputs, workspace.data(), &pool});
-    for (size_t k = 0; k < want.size(); ++k)
-      EXPECT_TRUE(same_bytes(want[k].data(), got[k].data(), want[k].bytes()));
+    for (size_t k = 3; k < others.size(); ++k) {
+      memory.emplace_back(*device, others[k].bytes());
+      device->upload(memory.back().data(), others[k].data(), others[k].bytes());
+      inputs.emplace_back(memory.back().data(), others[k].dtype(), others[k].shape());
+    }
+    for (const Tensor& tensor : want) {
+      memory.emplace_back(*device, tensor.bytes());
+      outputs.emplace_back(memory.back().data(), tensor.dtype(), tensor.shape());
+    }
+    const BoundKernel bound = kernel->bind({apart.attrs, inputs, outputs, 2, 0, device.get()});
+    const DeviceBuffer workspace(*device, bound.workspace);
+    bound.run({inputs, outputs, workspace.data(), device->pool(), nullptr, device->stream()});
+    for (size_t k = 0; k < want.size(); ++k) {
+      Tensor got(want[k].dtype(), want[k].shape());
+      device->download(got.data(), outputs[k].data, got.bytes());
+      device->wait();
+      EXPECT_TRUE(same_bytes(want[k].data(), got.data(), want[k].bytes())) << op << " " << k;
+    }
     apart = backward(apart);
   }
 }

@@ -53,6 +53,7 @@ TEST(CacheAppend, WorksInPlace) {
 }
 
 TEST(CacheAppend, RefusesWhatLiesOutside) {
+  FLOE_NEEDS_CPU();
   EXPECT_EQ(message(make({4, 1, 0, 2}, {2, 6})),
             "[cache_append] row 1: position 8 is outside its table of 2 blocks of 4");
   EXPECT_EQ(message(make({4, 5, 0, 2}, {2, 5})), "[cache_append] row 0: table names block 5 of 5");

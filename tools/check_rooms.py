@@ -16,7 +16,7 @@ OUTSIDE = ("apps", "python", "bench", "fuzz")  # beside src; one room, `apps`, u
 SUFFIXES = {".h", ".cc", ".cu", ".cuh"}
 
 # ops_kernels: the second target of an op's folder.
-KERNEL_FILE = re.compile(r"(_cpu\.cc|_cuda\.(cc|cu)|_kernel\.h|\.cuh)$")
+KERNEL_FILE = re.compile(r"(_cpu\.cc|_cuda\.(?:cc|cu)|_kernel\.h|\.cuh)$")
 TEST_FILE = re.compile(r"(_test\.(cc|cu)|_for_test\.h)$")
 CUDA_HEADER = re.compile(r"^(cuda|cublas|nvrtc|nccl)")
 CUDA_HOME = re.compile(r"^src/(device/cuda/|kernel/cuda/|comm/nccl|ops/.*_cuda\.cu$)")

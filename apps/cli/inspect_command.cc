@@ -11,6 +11,8 @@
 #include "base/file.h"
 #include "command.h"
 #include "compile/compile.h"
+#include "compile/print_cpp_graph.h"
+#include "compile/print_numpy_graph.h"
 #include "ir/print.h"
 #include "nn/transformer.h"
 #include "output.h"
@@ -21,8 +23,8 @@ namespace floe {
 namespace {
 
 struct Flags {
-  std::string model, graph = "step", print_after, dot, svg;
-  std::vector<std::string> memory;
+  std::string model, graph = "step", print_after, print, dot, svg;
+  std::vector<std::string> memory, sizes;
   bool program = false;
 };
 
@@ -35,7 +37,8 @@ Graph graph_of(const std::string& name, const ModelConfig& config) {
       fmt::format("--graph: there is no graph '{}'; there are train, score, encode and step", name));
 }
 
-Binding binding_of(const std::vector<std::string>& words, const ProgramEntry& entry) {
+Binding binding_of(const std::string& option, const std::vector<std::string>& words,
+                   const SymbolTable& symbols) {
   Binding binding;
   for (const std::string& word : words) {
     const size_t equals = word.find('=');
@@ -43,18 +46,19 @@ Binding binding_of(const std::vector<std::string>& words, const ProgramEntry& en
     const int64_t value =
         equals == std::string::npos ? -1 : std::strtoll(word.c_str() + equals + 1, &end, 10);
     if (value < 0 || end == word.c_str() + equals + 1 || *end != '\0')
-      throw UsageError(fmt::format("--memory takes sizes as B=32, not '{}'", word));
+      throw UsageError(fmt::format("{} takes sizes as B=32, not '{}'", option, word));
     binding[word.substr(0, equals)] = value;
   }
   std::string missing;
-  for (const auto& [name, info] : entry.symbols.all()) {
+  for (const auto& [name, info] : symbols.all()) {
     if (!binding.contains(name)) missing += " " + name;
   }
-  if (!missing.empty()) throw UsageError(fmt::format("--memory: the graph has these sizes too:{}", missing));
+  if (!missing.empty())
+    throw UsageError(fmt::format("{}: the graph has these sizes too:{}", option, missing));
   for (const auto& [name, value] : binding) {
-    if (!entry.symbols.has(name)) throw UsageError(fmt::format("--memory: the graph has no size {}", name));
+    if (!symbols.has(name)) throw UsageError(fmt::format("{}: the graph has no size {}", option, name));
   }
-  entry.symbols.check(binding);
+  symbols.check(binding);
   return binding;
 }
 
@@ -83,8 +87,21 @@ void print_summary(const ModelFile& model) {
   for (const auto& [key, value] : model.notes) fmt::print("{}: {}\n", key, value);
 }
 
+// The source alone, so that it can go to a file.
+int print_source(const Flags& flags) {
+  if (flags.print != "numpy" && flags.print != "cpp")
+    throw UsageError(fmt::format("--print is numpy or cpp, not '{}'", flags.print));
+  const Graph graph = graph_of(flags.graph, load_model(flags.model).config);
+  const std::string source = flags.print == "numpy"
+                                 ? numpy_graph(graph)
+                                 : cpp_graph(graph, binding_of("--sizes", flags.sizes, graph.symbols()));
+  fmt::print("{}", source);
+  return 0;
+}
+
 int run(const Flags& flags) {
   require(flags.model, "--model");
+  if (!flags.print.empty()) return print_source(flags);
   const std::vector<std::string> passes = pass_names();
   if (!flags.print_after.empty() && flags.print_after != "all" && flags.print_after != "built" &&
       std::find(passes.begin(), passes.end(), flags.print_after) == passes.end())
@@ -109,7 +126,7 @@ int run(const Flags& flags) {
   for (const std::string& fallback : entry.fallbacks) fmt::print("  {}\n", fallback);
   if (flags.program) fmt::print("{}\n", print(entry));
   if (!flags.memory.empty())
-    fmt::print("{}\n", print(entry, plan_memory(entry, binding_of(flags.memory, entry))));
+    fmt::print("{}\n", print(entry, plan_memory(entry, binding_of("--memory", flags.memory, entry.symbols))));
   return 0;
 }
 
@@ -120,6 +137,9 @@ Run inspect_command(CLI::App& app) {
   app.add_option("--model", flags->model, "the model's folder");
   app.add_option("--graph", flags->graph, "train, score, encode or step (the default)");
   app.add_option("--print-after", flags->print_after, "print the graph after this pass, or after all");
+  app.add_option("--print", flags->print,
+                 "print the graph as one source and nothing else: numpy, or cpp (for --sizes)");
+  app.add_option("--sizes", flags->sizes, "sizes that --print cpp is for: B=32 S=20 ...");
   app.add_flag("--program", flags->program, "print the program's steps");
   app.add_option("--memory", flags->memory, "print the memory plan for these sizes: B=32 S=20 ...");
   app.add_option("--dot", flags->dot, "write the graph as built for `dot`");

@@ -27,8 +27,14 @@ struct Placed {
 
 class Planner {
  public:
-  Planner(const Graph& graph, const KernelTable& kernels, DeviceKind device, Program* program)
-      : graph_(graph), kernels_(kernels), device_(device), program_(program), users_(users_of(graph)) {
+  Planner(const Graph& graph, const KernelTable& kernels, DeviceKind device, Program* program,
+          PlanOptions options)
+      : graph_(graph),
+        kernels_(kernels),
+        device_(device),
+        program_(program),
+        options_(options),
+        users_(users_of(graph)) {
     entry_.name = graph.name();
     entry_.symbols = graph.symbols();
     const auto n = static_cast<size_t>(graph.value_count());
@@ -87,7 +93,8 @@ class Planner {
       }
       const Kernel* kernel = chosen_[static_cast<size_t>(user)];
       for (size_t k = 0; k < node.inputs.size(); ++k) {
-        if (node.inputs[k] == value && (kernel->strided_inputs >> k & 1u) == 0) return false;
+        const bool strided = k < 32 && (kernel->strided_inputs >> k & 1u) != 0;
+        if (node.inputs[k] == value && !strided) return false;
       }
     }
     return true;
@@ -200,6 +207,7 @@ class Planner {
   }
 
   std::vector<std::pair<int, int>> in_place_pairs(int i) const {
+    if (!options_.in_place) return {};
     const Node& node = graph_.node(i);
     if (node.op->name == "group") return group_in_place(graph_, node);
     std::vector<std::pair<int, int>> pairs = node.op->in_place;
@@ -341,6 +349,7 @@ class Planner {
   const KernelTable& kernels_;
   DeviceKind device_;
   Program* program_;
+  PlanOptions options_;
   ProgramEntry entry_;
   std::vector<std::vector<int>> users_;
   std::vector<const Kernel*> chosen_;  // by node
@@ -371,8 +380,9 @@ const Kernel* find_kernel(const Graph& graph, const Node& node, const KernelTabl
   return kernels.find(device, signature);
 }
 
-ProgramEntry plan(const Graph& graph, const KernelTable& kernels, DeviceKind device, Program* program) {
-  return Planner(graph, kernels, device, program).run();
+ProgramEntry plan(const Graph& graph, const KernelTable& kernels, DeviceKind device, Program* program,
+                  PlanOptions options) {
+  return Planner(graph, kernels, device, program, options).run();
 }
 
 Graph expand_missing(const Graph& original, const KernelTable& kernels, DeviceKind device,

@@ -10,7 +10,11 @@ namespace floe {
 
 // Every node must have a kernel on `device` or be a view (see expand_missing). Constants are appended to the
 // program's. Throws bug naming a node that has none.
-ProgramEntry plan(const Graph& graph, const KernelTable& kernels, DeviceKind device, Program* program);
+struct PlanOptions {
+  bool in_place = true;  // false: a step's results overlap none of its operands
+};
+ProgramEntry plan(const Graph& graph, const KernelTable& kernels, DeviceKind device, Program* program,
+                  PlanOptions options = {});
 
 // The signature by which a node's kernel is looked up.
 const Kernel* find_kernel(const Graph& graph, const Node& node, const KernelTable& kernels,

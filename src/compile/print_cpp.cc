@@ -3,6 +3,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "compile/cpp_text.h"
 #include "compile/scalar_text.h"
 
 namespace floe {
@@ -10,24 +11,6 @@ namespace floe {
 extern const char* const kScalarMathText;  // generated from kernel/cpu/scalar_math.h
 
 namespace {
-
-const char* memory_type(DType type) {
-  switch (type) {
-    case DType::f32:
-      return "float";
-    case DType::i8:
-      return "signed char";
-    case DType::u8:
-    case DType::boolean:
-      return "unsigned char";
-    case DType::i32:
-      return "int";
-    case DType::i64:
-      return "long long";
-    default:
-      fail_user("[print_cpp] {} cannot be printed", name_of(type));
-  }
-}
 
 class CppPrinter {
  public:
@@ -38,66 +21,43 @@ class CppPrinter {
     }
   }
 
-  std::string run(std::string_view name) {
+  std::string run(std::string_view name, Linkage linkage) {
     const View& space = outputs_[0];
-    out_ = fmt::format("extern \"C\" int {}(const void* const* inputs, void* const* outputs) {{\n", name);
-    for (size_t k = 0; k < inputs_.size(); ++k) {
-      out_ += fmt::format("  const {0}* __restrict x{1} = static_cast<const {0}*>(inputs[{1}]);\n",
-                          memory_type(inputs_[k].dtype), k);
-    }
-    for (size_t k = 0; k < outputs_.size(); ++k) {
-      out_ += fmt::format("  {0}* __restrict y{1} = static_cast<{0}*>(outputs[{1}]);\n",
-                          memory_type(outputs_[k].dtype), k);
-    }
-    indent_ = 2;
-    for (int k = 0; k < space.rank; ++k) {
-      line(fmt::format("for (long long i{0} = 0; i{0} < {1}; ++i{0}) {{", k,
-                       space.dims[static_cast<size_t>(k)]));
-      indent_ += 2;
-    }
+    cpp_operands(text_, inputs_, outputs_);
+    const std::vector<std::string> at = text_.loops(space);
     for (size_t r = 0; r < tape_.code.size(); ++r) instruction(static_cast<int32_t>(r));
-    const std::string at = offset(space, space.rank);
     for (size_t k = 0; k < tape_.outputs.size(); ++k) {
-      line(fmt::format("y{}[{}] = r{};", k, at, tape_.outputs[k]));
+      text_.line(fmt::format("y{}[{}] = r{};", k, cpp_offset(space, at), tape_.outputs[k]));
     }
-    for (int k = 0; k < space.rank; ++k) {
-      indent_ -= 2;
-      line("}");
-    }
-    return out_ + "  return 0;\n}\n";
+    text_.close(at.size());
+    return fmt::format("{} int {}(const void* const* inputs, void* const* outputs) {{\n{}  return 0;\n}}\n",
+                       linkage == Linkage::external ? "extern \"C\"" : "static", name, text_.text());
   }
 
  private:
   const ScalarInstr& code(int32_t r) const { return tape_.code[static_cast<size_t>(r)]; }
-  void line(const std::string& text) { out_ += std::string(static_cast<size_t>(indent_), ' ') + text + "\n"; }
 
-  // Element offset of a view, its dims aligned to the loops from the right.
-  static std::string offset(const View& view, int rank) {
-    std::string text;
-    for (int k = 0; k < view.rank; ++k) {
-      const auto at = static_cast<size_t>(k);
-      if (view.dims[at] == 1) continue;
-      text += fmt::format("{}i{}", text.empty() ? "" : " + ", rank - view.rank + k);
-      if (view.strides[at] != 1) text += fmt::format(" * {}", view.strides[at]);
-    }
-    return text.empty() ? "0" : text;
+  // Element offset of an input, its dims aligned to the loops from the right.
+  std::string offset(const View& view) const {
+    std::vector<std::string> names;
+    for (int k = 0; k < view.rank; ++k) names.push_back(fmt::format("i{}", outputs_[0].rank - view.rank + k));
+    return cpp_offset(view, names);
   }
 
   void instruction(int32_t r) {
     const ScalarInstr& instr = code(r);
     if (ordinals_.count(r) != 0) return;  // read where the numbers are made
     const bool divides = instr.op == ScalarOp::floordiv || instr.op == ScalarOp::rem;
-    if (divides && !is_float(instr.type)) line(fmt::format("if (r{} == 0) return 1;", instr.b));
-    memory_type(instr.type);  // refuses what C++ has no type for
-    line(fmt::format("const {} r{} = {};", register_type(instr.type), r, expression(instr)));
+    if (divides && !is_float(instr.type)) text_.line(fmt::format("if (r{} == 0) return 1;", instr.b));
+    cpp_type(instr.type);  // refuses what printed C++ has no type for
+    text_.line(fmt::format("const {} r{} = {};", register_type(instr.type), r, expression(instr)));
   }
 
   std::string expression(const ScalarInstr& instr) const {
     if (instr.op == ScalarOp::uniform) return uniform(instr);
     if (instr.op != ScalarOp::input) return scalar_expression(tape_, instr);
     const auto k = static_cast<size_t>(instr.imm);
-    return fmt::format("x{}[{}]{}", k, offset(inputs_[k], outputs_[0].rank),
-                       instr.type == DType::boolean ? " != 0" : "");
+    return fmt::format("x{}[{}]{}", k, offset(inputs_[k]), instr.type == DType::boolean ? " != 0" : "");
   }
 
   std::string uniform(const ScalarInstr& instr) const {
@@ -114,8 +74,7 @@ class CppPrinter {
   const Tape& tape_;
   std::span<const View> inputs_, outputs_;
   std::set<int32_t> ordinals_;
-  std::string out_;
-  int indent_ = 0;
+  CppText text_;
 };
 
 }  // namespace
@@ -123,8 +82,8 @@ class CppPrinter {
 std::string cpp_prelude() { return kScalarMathText; }
 
 std::string cpp_group(std::string_view name, const Tape& tape, std::span<const View> inputs,
-                      std::span<const View> outputs) {
-  return CppPrinter(tape, inputs, outputs).run(name);
+                      std::span<const View> outputs, Linkage linkage) {
+  return CppPrinter(tape, inputs, outputs).run(name, linkage);
 }
 
 }  // namespace floe

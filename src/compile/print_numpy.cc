@@ -1,20 +1,12 @@
 #include "compile/print_numpy.h"
 
-#include <cmath>
-#include <set>
+#include <fmt/core.h>
 
-#include "base/error.h"
+#include "compile/numpy_scalar.h"
 #include "kernel/cpu/scalar_math.h"
 
 namespace floe {
 namespace {
-
-std::string number(double value) {
-  const auto x = static_cast<float>(value);
-  if (std::isnan(x)) return "np.float32(\"nan\")";
-  if (std::isinf(x)) return x > 0 ? "np.float32(\"inf\")" : "np.float32(\"-inf\")";
-  return fmt::format("np.float32({:.9g})", x);
-}
 
 template <size_t N>
 std::string list(const float (&coefficients)[N]) {
@@ -23,127 +15,21 @@ std::string list(const float (&coefficients)[N]) {
   return "[" + text + "]";
 }
 
-std::string_view numpy_type(DType type) {
-  switch (type) {
-    case DType::f32:
-      return "np.float32";
-    case DType::i8:
-      return "np.int8";
-    case DType::u8:
-      return "np.uint8";
-    case DType::i32:
-      return "np.int32";
-    case DType::i64:
-      return "np.int64";
-    case DType::boolean:
-      return "np.bool_";
-    default:
-      fail_user("[print_numpy] {} cannot be printed", name_of(type));
+// "r0 = x1", "r1 = r0 + r0", ...: a line for each register.
+std::string registers(const Tape& tape) {
+  std::string out;
+  for (size_t r = 0; r < tape.code.size(); ++r) {
+    const ScalarInstr& instr = tape.code[r];
+    std::vector<std::string> operands;
+    for (const int32_t operand : {instr.a, instr.b, instr.c}) {
+      if (operand >= 0) operands.push_back(fmt::format("r{}", operand));
+    }
+    const std::string expression = instr.op == ScalarOp::input
+                                       ? fmt::format("x{}", static_cast<int64_t>(instr.imm))
+                                       : numpy_expression(tape, static_cast<int32_t>(r), operands, "shape");
+    out += fmt::format("    r{} = {}\n", r, expression);
   }
-}
-
-std::string_view infix_of(ScalarOp op) {
-  switch (op) {
-    case ScalarOp::add:
-      return "+";
-    case ScalarOp::sub:
-      return "-";
-    case ScalarOp::mul:
-      return "*";
-    case ScalarOp::div:
-      return "/";
-    case ScalarOp::lt:
-      return "<";
-    case ScalarOp::le:
-      return "<=";
-    case ScalarOp::eq:
-      return "==";
-    case ScalarOp::ne:
-      return "!=";
-    case ScalarOp::logical_and:
-      return "&";
-    case ScalarOp::logical_or:
-      return "|";
-    default:
-      return "";
-  }
-}
-
-std::string_view function_of(ScalarOp op) {
-  switch (op) {
-    case ScalarOp::abs:
-      return "np.abs";
-    case ScalarOp::sqrt:
-      return "np.sqrt";
-    case ScalarOp::floor:
-      return "np.floor";
-    case ScalarOp::round:
-      return "np.rint";
-    case ScalarOp::max:
-      return "np.maximum";
-    case ScalarOp::min:
-      return "np.minimum";
-    case ScalarOp::exp:
-      return "_exp";
-    case ScalarOp::log:
-      return "_log";
-    case ScalarOp::tanh:
-      return "_tanh";
-    case ScalarOp::erf:
-      return "_erf";
-    case ScalarOp::sin:
-      return "np.sin";
-    case ScalarOp::cos:
-      return "np.cos";
-    case ScalarOp::pow:
-      return "np.power";
-    case ScalarOp::floordiv:
-      return "_floordiv";
-    case ScalarOp::rem:
-      return "_rem";
-    case ScalarOp::select:
-      return "np.where";
-    default:
-      return "";
-  }
-}
-
-std::string expression(const Tape& tape, const ScalarInstr& instr) {
-  const bool integer = !is_float(instr.type);
-  switch (instr.op) {
-    case ScalarOp::input:
-      return fmt::format("x{}", static_cast<int64_t>(instr.imm));
-    case ScalarOp::constant:
-      if (instr.type == DType::f32) return number(instr.imm);
-      if (instr.type == DType::boolean) return instr.imm != 0 ? "np.bool_(True)" : "np.bool_(False)";
-      return fmt::format("{}({})", numpy_type(instr.type), static_cast<int64_t>(instr.imm));
-    case ScalarOp::neg:
-      return fmt::format("-r{}", instr.a);
-    case ScalarOp::logical_not:
-      return fmt::format("~r{}", instr.a);
-    case ScalarOp::floor:
-    case ScalarOp::round:
-      if (integer) return fmt::format("r{}", instr.a);
-      break;
-    case ScalarOp::cast:
-      if (tape.code[static_cast<size_t>(instr.a)].type == DType::f32 && is_integer(instr.type)) {
-        return fmt::format("_to_int(r{}).astype({})", instr.a, numpy_type(instr.type));
-      }
-      return fmt::format("np.asarray(r{}).astype({})", instr.a, numpy_type(instr.type));
-    case ScalarOp::uniform:
-      return fmt::format("_uniform(r{}, r{}, {}, shape)", instr.a, instr.b,
-                         static_cast<uint32_t>(static_cast<int64_t>(instr.imm)));
-    default:
-      break;
-  }
-  if (const std::string_view infix = infix_of(instr.op); !infix.empty()) {
-    return fmt::format("r{} {} r{}", instr.a, infix, instr.b);
-  }
-  std::string operands;
-  const int32_t registers[] = {instr.a, instr.b, instr.c};
-  for (int k = 0; k < info_of(instr.op).arity; ++k)
-    operands += fmt::format("{}r{}", k == 0 ? "" : ", ", registers[k]);
-  return fmt::format("{}({})", function_of(instr.op), operands);
+  return out;
 }
 
 }  // namespace
@@ -279,6 +165,13 @@ def _uniform(seed, ordinals, op_id, shape):  # Philox4x32-10 of (feature, positi
   return head + functions + tail;
 }
 
+std::string numpy_function(std::string_view name, const Tape& tape) {
+  std::string parameters;
+  for (int k = 0; k < tape.inputs; ++k) parameters += fmt::format("{}x{}", k == 0 ? "" : ", ", k);
+  return fmt::format("\n\ndef {}({}):\n{}    return r{}\n", name, parameters, registers(tape),
+                     tape.outputs[0]);
+}
+
 std::string numpy_group(std::string_view name, const Tape& tape, const Shape& shape) {
   std::string parameters;
   for (int k = 0; k < tape.inputs; ++k) parameters += fmt::format("{}x{}", k == 0 ? "" : ", ", k);
@@ -286,9 +179,7 @@ std::string numpy_group(std::string_view name, const Tape& tape, const Shape& sh
   for (const int64_t dim : shape) dims += fmt::format("{}, ", dim);
   std::string out =
       fmt::format("\n@np.errstate(all=\"ignore\")\ndef {}({}):\n    shape = ({})\n", name, parameters, dims);
-  for (size_t r = 0; r < tape.code.size(); ++r) {
-    out += fmt::format("    r{} = {}\n", r, expression(tape, tape.code[r]));
-  }
+  out += registers(tape);
   std::string results;
   for (const int32_t r : tape.outputs) {
     results += fmt::format("np.broadcast_to(r{}, shape).astype({}), ", r,

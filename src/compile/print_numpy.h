@@ -17,4 +17,7 @@ std::string numpy_prelude();
 // divide by zero.
 std::string numpy_group(std::string_view name, const Tape& tape, const Shape& shape);
 
+// def NAME(x0, x1, ...): the first result, in whatever shape the operands broadcast to. No random numbers.
+std::string numpy_function(std::string_view name, const Tape& tape);
+
 }  // namespace floe

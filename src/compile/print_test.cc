@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/temp_folder_for_test.h"
+#include "compile/numpy_scalar.h"
 #include "compile/print_cpp.h"
 #include "compile/print_numpy.h"
 #include "ops/all.h"
@@ -20,7 +21,7 @@
 #include "ops/elementwise/functions.h"
 #include "ops/group/lower.h"
 #include "testing/group_case.h"
-#include "testing/program_case.h"
+#include "testing/printed_case.h"
 
 namespace floe {
 namespace {
@@ -149,10 +150,7 @@ void expect_equal(const Tensor& got, const Tensor& want, double ulps, const std:
 }
 
 TEST(PrintedCpp, GivesTheInterpretersBits) {
-  const char* compiler = std::getenv("CXX") != nullptr ? std::getenv("CXX") : "c++";
-  if (std::system((std::string(compiler) + " --version >/dev/null 2>&1").c_str()) != 0) {
-    GTEST_SKIP() << "no C++ compiler '" << compiler << "' here (CXX names another)";
-  }
+  if (const std::string why = why_no_cpp(); !why.empty()) GTEST_SKIP() << why;
   const PrintedGroups all = groups();
   std::vector<std::vector<Tensor>> wanted;
   std::string source = cpp_prelude();
@@ -163,9 +161,7 @@ TEST(PrintedCpp, GivesTheInterpretersBits) {
   EXPECT_EQ(source.find("#include"), std::string::npos);
   const TempFolder folder;
   write_file(folder.file("groups.cc"), source);
-  const std::string command = fmt::format("{} -std=c++20 -O2 -ffp-contract=off -fPIC -shared -o {} {} -lm",
-                                          compiler, folder.file("groups.so"), folder.file("groups.cc"));
-  ASSERT_EQ(std::system(command.c_str()), 0) << source;
+  ASSERT_EQ(build_cpp(folder.file("groups.cc"), folder.file("groups.so")), "") << source;
   void* library = ::dlopen(folder.file("groups.so").c_str(), RTLD_NOW | RTLD_LOCAL);
   ASSERT_NE(library, nullptr) << ::dlerror();
   for (size_t k = 0; k < all.size(); ++k) {
@@ -224,27 +220,8 @@ void write_tensor(const std::string& path, const Tensor& tensor) {
   write_file(path, std::string_view(static_cast<const char*>(tensor.data()), tensor.bytes()));
 }
 
-std::string numpy_name(DType type) {
-  switch (type) {
-    case DType::f32:
-      return "float32";
-    case DType::i8:
-      return "int8";
-    case DType::u8:
-      return "uint8";
-    case DType::i32:
-      return "int32";
-    case DType::i64:
-      return "int64";
-    default:
-      return "bool_";
-  }
-}
-
 TEST(PrintedNumPy, GivesTheInterpretersNumbers) {
-  if (std::system("python3 -c 'import numpy' >/dev/null 2>&1") != 0) {
-    GTEST_SKIP() << "python3 cannot import numpy here";
-  }
+  if (const std::string why = why_no_numpy(); !why.empty()) GTEST_SKIP() << why;
   const PrintedGroups all = groups();
   const TempFolder folder;
   std::string source = numpy_prelude();
@@ -259,8 +236,8 @@ TEST(PrintedNumPy, GivesTheInterpretersNumbers) {
       write_tensor(folder.file(file), g->inputs[i]);
       std::string dims;
       for (const int64_t dim : g->inputs[i].shape()) dims += fmt::format("{}, ", dim);
-      arguments += fmt::format("np.fromfile(\"{}\", np.{}).reshape(({})), ", file,
-                               numpy_name(g->inputs[i].dtype()), dims);
+      arguments += fmt::format("np.fromfile(\"{}\", {}).reshape(({})), ", file,
+                               numpy_type(g->inputs[i].dtype()), dims);
     }
     calls += fmt::format(
         "for i, y in enumerate({0}({1})):\n    np.ascontiguousarray(y).tofile(\"{0}.out\" + str(i))\n",

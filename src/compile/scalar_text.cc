@@ -1,22 +1,12 @@
 #include "compile/scalar_text.h"
 
-#include <cmath>
-
 #include "base/error.h"
+#include "compile/cpp_text.h"
 
 namespace floe {
 namespace {
 
 const char* unsigned_type(DType type) { return type == DType::i64 ? "unsigned long long" : "unsigned"; }
-
-std::string float_literal(double value) {
-  const auto number = static_cast<float>(value);
-  if (std::isnan(number)) return "__builtin_nanf(\"\")";
-  if (std::isinf(number)) return number > 0 ? "__builtin_inff()" : "-__builtin_inff()";
-  std::string text = fmt::format("{:.9g}", number);
-  if (text.find_first_of(".e") == std::string::npos) text += ".0";
-  return text + "f";
-}
 
 std::string float_expression(const ScalarInstr& instr) {
   switch (instr.op) {
@@ -117,7 +107,7 @@ std::string register_type(DType type) {
 std::string scalar_expression(const Tape& tape, const ScalarInstr& instr) {
   switch (instr.op) {
     case ScalarOp::constant:
-      if (is_float(instr.type)) return float_literal(instr.imm);
+      if (is_float(instr.type)) return cpp_literal(instr.imm);
       if (instr.type == DType::boolean) return instr.imm != 0 ? "true" : "false";
       return fmt::format("static_cast<{}>({}ll)", register_type(instr.type), static_cast<int64_t>(instr.imm));
     case ScalarOp::select:

@@ -1,6 +1,7 @@
 // Runs a SentenceSearch against a scripted model: a function from the tokens so far to logits. The step's ops
 // run through the reference evaluator.
 #pragma once
+#include <algorithm>
 #include <functional>
 #include <limits>
 #include <map>

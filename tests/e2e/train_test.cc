@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 #include <pty.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "training_for_test.h"

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -364,6 +365,12 @@ TEST_F(Messages, NameTheOptionAndTheNearest) {
   expect_refusal("inspect --graph stop --model " + model(), 2,
                  EndsWith("there is no graph 'stop'; there are train, score, encode and step"));
   expect_refusal("inspect --print-after lunch --model " + model(), 2, HasSubstr("there is no pass 'lunch'"));
+  expect_refusal("inspect --print java --model " + model(), 2,
+                 EndsWith("--print is numpy or cpp, not 'java'"));
+  expect_refusal("inspect --print cpp --graph score --sizes B=2 --model " + model(), 2,
+                 EndsWith("--sizes: the graph has these sizes too: S T"));
+  expect_refusal("inspect --print numpy --graph step --model " + model(), 1,
+                 EndsWith("[print] op 'paged_attention' in decoder.0.self_attention has no printed form"));
   expect_refusal("evaluate --references x", 2, HasSubstr("either --hypotheses, or --model and --source"));
 }
 
@@ -450,6 +457,18 @@ TEST_F(Messages, InspectShowsGraphProgramAndMemory) {
   const Outcome missing = floe("inspect --graph score --memory B=2 --model " + model());
   EXPECT_EQ(missing.code, 2);
   EXPECT_THAT(missing.err, EndsWith("--memory: the graph has these sizes too: S T\n"));
+}
+
+TEST_F(Messages, InspectPrintsAGraphAsASource) {
+  const Outcome numpy = floe("inspect --print numpy --graph train --model " + model());
+  ASSERT_EQ(numpy.code, 0) << numpy.err;
+  EXPECT_THAT(numpy.out,
+              AllOf(StartsWith("import numpy as np\n"), HasSubstr("\ndef train(inputs, states):\n"),
+                    EndsWith("    return outputs, {**states, **updated}\n")));
+  const Outcome cpp =
+      floe("inspect --print cpp --graph encode --sizes B=2 S=4 W=1 cross_blocks=3 --model " + model());
+  ASSERT_EQ(cpp.code, 0) << cpp.err;
+  EXPECT_THAT(cpp.out, HasSubstr("extern \"C\" int encode(const void* const* inputs"));
 }
 
 TEST_F(Messages, OfAPublishedModelAreItsPublishedTranslations) {

@@ -57,6 +57,7 @@ CublasLt CublasLt::load(std::span<const std::string> names) {
   find(library, "cublasLtMatmulPreferenceCreate", &lt.preference_create);
   find(library, "cublasLtMatmulPreferenceDestroy", &lt.preference_destroy);
   find(library, "cublasLtMatmulPreferenceSetAttribute", &lt.preference_set);
+  find(library, "cublasLtGetVersion", &lt.version);
   find(library, "cublasLtGetStatusString", &lt.status_text);
   return lt;
 }

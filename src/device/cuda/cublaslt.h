@@ -22,6 +22,7 @@ struct CublasLt {
   decltype(&cublasLtMatmulPreferenceCreate) preference_create;
   decltype(&cublasLtMatmulPreferenceDestroy) preference_destroy;
   decltype(&cublasLtMatmulPreferenceSetAttribute) preference_set;
+  decltype(&cublasLtGetVersion) version;
   decltype(&cublasLtGetStatusString) status_text;
   cublasLtHandle_t handle;
 

@@ -1,6 +1,7 @@
 // C = activation(A B + bias) on the GPU through cuBLASLt, row-major, accumulated in f32 without TF32.
 //
-// The algorithm is chosen when the plan is made: the heuristic's first that does not split K over blocks.
+// The algorithm is chosen when the plan is made: the fastest, measured once and remembered, of the first that
+// the library suggests and that do not split K over blocks.
 // Without such a split an element's sum depends neither on the blocks' order nor on what else runs, so the
 // same plan gives the same bits at every run, and a row's bits do not depend on the other rows' values. Plans
 // of different M may have different algorithms, and a row other bits: where that matters, row_gemm.h.
@@ -25,6 +26,8 @@ struct CudaGemmShape {
   CudaActivation activation = CudaActivation::none;
 };
 
+class GemmPlan;
+
 class CudaGemm {
  public:
   // Throws Error{device} when cuBLASLt cannot be loaded or has no algorithm.
@@ -46,10 +49,9 @@ class CudaGemm {
   void run(const Operands& operands, void* workspace, void* stream) const;
 
  private:
-  struct Plan;
   CudaGemmShape shape_;
   size_t workspace_ = 0;
-  std::unique_ptr<Plan> plan_;  // null when there is nothing to multiply
+  std::unique_ptr<GemmPlan> plan_;  // null when there is nothing to multiply
   // What the product's epilogue does not do is done by a pass over C.
   bool bias_after_ = false;
   CudaActivation activation_after_ = CudaActivation::none;

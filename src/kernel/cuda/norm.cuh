@@ -238,11 +238,10 @@ BoundKernel bind_norm_grad(const KernelCall& call) {
                       .block = dim3(kGradWarps * 32),
                       .shared_bytes = shared},
                      run.stream, now);
-              for (int64_t k = 0; k < kNormSums<kCentred>; ++k) {
-                fold_slices(now.sums + k * now.slices * now.n,
-                            run.outputs[static_cast<size_t>(1 + k)].as<W>(), 1, now.slices, now.n, 0.0f,
-                            AddFloats(), StoreFloat<W>(), run.stream);
-              }
+              FoldTargets<W> targets{run.outputs[1].as<W>(), nullptr, 1};
+              if (kCentred) targets.second = run.outputs[2].as<W>();
+              fold_slices(static_cast<const float*>(now.sums), targets, kNormSums<kCentred>, now.slices,
+                          now.n, 0.0f, AddFloats(), StoreFloat<W>(), run.stream);
             }};
   });
 }

@@ -9,10 +9,18 @@ namespace floe {
 constexpr int kFoldColumns = 32;
 constexpr int kFoldRows = 16;  // slices s, s + 16, ... are one chain; then the sixteen chains in order
 
+// Where results go: outer index 0..split-1 to `first`, the others to `second` (a norm's two weight gradients
+// in one launch).
+template <class To>
+struct FoldTargets {
+  To *first, *second;
+  int64_t split;
+};
+
 template <class A, class To, class Fold, class Store>
 __global__ void __launch_bounds__(kFoldColumns* kFoldRows)
-    fold_slices_kernel(const A* partial, To* to, int64_t slices, int64_t n, A nothing, Fold fold,
-                       Store store) {
+    fold_slices_kernel(const A* partial, FoldTargets<To> targets, int64_t slices, int64_t n, A nothing,
+                       Fold fold, Store store) {
   __shared__ A chains[kFoldRows][kFoldColumns];
   const int64_t strips = (n + kFoldColumns - 1) / kFoldColumns;
   const int64_t outer = blockIdx.x / strips;
@@ -29,7 +37,8 @@ __global__ void __launch_bounds__(kFoldColumns* kFoldRows)
   __syncthreads();
   if (threadIdx.y != 0 || column >= n) return;
   for (int chain = 1; chain < kFoldRows; ++chain) value = fold(value, chains[chain][threadIdx.x]);
-  to[outer * n + column] = store(value);
+  To* to = outer < targets.split ? targets.first + outer * n : targets.second + (outer - targets.split) * n;
+  to[column] = store(value);
 }
 
 template <class To>
@@ -38,12 +47,12 @@ struct StoreFloat {
 };
 
 template <class A, class To, class Fold, class Store>
-void fold_slices(const A* partial, To* to, int64_t outer, int64_t slices, int64_t n, A nothing, Fold fold,
-                 Store store, void* stream) {
+void fold_slices(const A* partial, FoldTargets<To> targets, int64_t outer, int64_t slices, int64_t n,
+                 A nothing, Fold fold, Store store, void* stream) {
   launch("fold_slices", fold_slices_kernel<A, To, Fold, Store>,
          {.grid = dim3(static_cast<unsigned>(outer * ((n + kFoldColumns - 1) / kFoldColumns))),
           .block = dim3(kFoldColumns, kFoldRows)},
-         stream, partial, to, slices, n, nothing, fold, store);
+         stream, partial, targets, slices, n, nothing, fold, store);
 }
 
 }  // namespace floe

@@ -1,5 +1,6 @@
 #include "ops/adamw/adamw.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "ir/evaluate.h"

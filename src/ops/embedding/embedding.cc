@@ -1,5 +1,7 @@
 #include "ops/embedding/embedding.h"
 
+#include <algorithm>
+
 #include "ir/evaluate.h"
 
 namespace floe {

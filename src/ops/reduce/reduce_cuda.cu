@@ -196,8 +196,8 @@ BoundKernel bind_columns(int64_t outer, int64_t n, int64_t inner, SumOf<T> nothi
             A* partial = static_cast<A*>(run.workspace);
             launch("reduce (columns)", columns_kernel<kVector, T, A, Fold>, shape, run.stream, x, partial,
                    call, nothing, fold);
-            fold_slices(static_cast<const A*>(partial), y, outer, call.slices, inner, nothing, fold,
-                        StoreAs<T>(), run.stream);
+            fold_slices(static_cast<const A*>(partial), FoldTargets<T>{y, nullptr, outer}, outer, call.slices,
+                        inner, nothing, fold, StoreAs<T>(), run.stream);
           }};
 }
 

@@ -196,11 +196,11 @@ int bench_train(const BenchFlags& flags) {
   for (const TrainCase& c : chosen_cases(flags)) {
     Json asked = question(c, flags);
     // By what PyTorch is told: its name in the report.
-    std::map<std::string, std::string> modes = {{"eager", "PyTorch, eager"}};
-    if (flags.device != "cpu" && !flags.quick) {
-      modes["default"] = "PyTorch, Inductor";
-      modes["reduce-overhead"] = "PyTorch, Inductor with CUDA graphs";
-    }
+    const bool gpu = flags.device != "cpu" && !flags.quick;
+    const std::map<std::string, std::string> modes =
+        gpu ? std::map<std::string, std::string>{{"default", "PyTorch, Inductor"},
+                                                 {"reduce-overhead", "PyTorch, Inductor with CUDA graphs"}}
+            : std::map<std::string, std::string>{{"eager", "PyTorch, eager"}};
     Side floe;
     std::map<std::string, Side> peers;
     Json last;

@@ -155,9 +155,11 @@ void print_reduce(Printer& p) {
 
 void print_sum_squares(Printer& p) {
   p.text.line("double sum = 0;");
-  const Names i = p.text.loops(p.x(0));
-  p.text.line(fmt::format("sum += static_cast<double>({0}) * {0};", p.in(0, i)));
-  p.text.close(i.size());
+  for (size_t k = 0; k < p.step.inputs.size(); ++k) {
+    const Names i = p.text.loops(p.x(k));
+    p.text.line(fmt::format("sum += static_cast<double>({0}) * {0};", p.in(k, i)));
+    p.text.close(i.size());
+  }
   p.text.line("y0[0] = static_cast<float>(sum);");
 }
 

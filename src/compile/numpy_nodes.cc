@@ -72,7 +72,7 @@ const std::map<std::string, std::function<std::string(const Call&)>, std::less<>
        [](C c) { return fmt::format("_sum({}, {}, {})", c.x[0], c.integers("axes"), c.flag("keep")); }},
       {"reduce_max",
        [](C c) { return fmt::format("_max({}, {}, {})", c.x[0], c.integers("axes"), c.flag("keep")); }},
-      {"sum_squares", [](C c) { return fmt::format("_sum_squares({})", c.x[0]); }},
+      {"sum_squares", [](C c) { return fmt::format("_sum_squares({})", fmt::join(c.x, ", ")); }},
       {"adamw", print_adamw},
       {"rope",
        [](C c) {
@@ -142,8 +142,8 @@ def _max(x, axes, keep):
     return np.max(x, axis=axes, keepdims=keep, initial=x.dtype.type(least))
 
 
-def _sum_squares(x):
-    return np.sum(np.square(x, dtype=np.float64)).astype(np.float32)
+def _sum_squares(*xs):
+    return np.float32(sum(np.sum(np.square(x, dtype=np.float64)) for x in xs))
 
 
 def _iota(shape, axis, start):

@@ -133,6 +133,7 @@ TEST(PrintedPrimitives, SumAndLookUp) {
   const Value x = c.normal({2, 3, 8}, {B, T, 8});
   const Value ids = c.input(random_tensor(DType::i32, {2, 3}, 5, 4), {B, T});
   c.output(c.b.add("sum_squares", {x}));
+  c.output(c.b.add("sum_squares", {x, c.normal({5}, {5})}));
   c.output(reduce_sum(c.b, x, {0, 1}, /*keep=*/false));
   c.output(reduce_sum(c.b, x, {}, /*keep=*/false));
   c.output(embedding(c.b, c.normal({4, 6}, {4, 6}), ids));

@@ -8,6 +8,7 @@
 #include "ir/rewrite.h"
 #include "ops/broadcast/broadcast.h"
 #include "ops/elementwise/elementwise.h"
+#include "ops/sum_squares/sum_squares.h"
 #include "passes/autodiff.h"
 
 namespace floe {
@@ -41,11 +42,9 @@ void apply_gradients(Builder& b, const std::vector<Parameter>& parameters, Value
   const Value lr = b.input("lr", {DType::f32, {}});
   const Value step = b.input("step", {DType::i32, {}});
   const Builder::Scope scope(b, "optimizer");
-  Value squares;
-  for (const Parameter& p : parameters) {
-    const Value part = b.add("sum_squares", {p.gradient});
-    squares = squares ? add(b, squares, part) : part;
-  }
+  Values gradients;
+  for (const Parameter& p : parameters) gradients.push_back(p.gradient);
+  const Value squares = sum_squares(b, gradients);
   const Value one = b.scalar(1);
   // A batch without a target token has gradient 0 and must not become NaN.
   const Value mean = div(b, one, elementwise(b, "max", {tokens, one}));

@@ -10,19 +10,27 @@ namespace {
 
 constexpr int64_t kBlocksPerTask = 8;
 
+int64_t blocks_of(const View& x) { return (x.size() + kSumBlock - 1) / kSumBlock; }
+
 BoundKernel bind(const KernelCall& call) {
-  const int64_t n = call.inputs[0].size();
-  const int64_t blocks = (n + kSumBlock - 1) / kSumBlock;
-  return {static_cast<size_t>(blocks) * sizeof(float), [=](const KernelRun& run) {
-            const float* x = run.inputs[0].as<float>();
+  int64_t all = 0;
+  for (const View& x : call.inputs) all += blocks_of(x);
+  return {static_cast<size_t>(all) * sizeof(float), [=](const KernelRun& run) {
             float* sums = static_cast<float*>(run.workspace);
-            run.pool->run_ranges(blocks, kBlocksPerTask, [&](int64_t begin, int64_t end, int) {
-              for (int64_t k = begin; k < end; ++k) {
-                sums[k] = block_sum_squares(x + k * kSumBlock, std::min(kSumBlock, n - k * kSumBlock));
-              }
-            });
+            int64_t first = 0;
+            for (const View& view : run.inputs) {
+              const float* x = view.as<float>();
+              const int64_t n = view.size();
+              run.pool->run_ranges(blocks_of(view), kBlocksPerTask, [&](int64_t begin, int64_t end, int) {
+                for (int64_t k = begin; k < end; ++k) {
+                  sums[first + k] =
+                      block_sum_squares(x + k * kSumBlock, std::min(kSumBlock, n - k * kSumBlock));
+                }
+              });
+              first += blocks_of(view);
+            }
             double total = 0;
-            for (int64_t k = 0; k < blocks; ++k) total += sums[k];
+            for (int64_t k = 0; k < all; ++k) total += sums[k];
             *run.outputs[0].as<float>() = static_cast<float>(total);
           }};
 }

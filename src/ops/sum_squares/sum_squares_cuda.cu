@@ -10,10 +10,29 @@ namespace {
 constexpr int kThreads = 512;
 constexpr int64_t kSpan = 1 << 15;  // elements of a block
 
+// What one launch reads; it must fit a kernel's 4,096 bytes of parameters.
+constexpr int kTensors = 160;
+struct Tensors {
+  int count = 0;
+  const void* x[kTensors];
+  int64_t n[kTensors];
+  int first[kTensors];  // block of the launch
+};
+
 template <class T>
-__global__ void __launch_bounds__(kThreads) sum_squares_kernel(const T* x, float* sums, int64_t n) {
+__global__ void __launch_bounds__(kThreads) sum_squares_kernel(const Tensors tensors, float* sums) {
   constexpr int kVector = 16 / static_cast<int>(sizeof(T));
-  const int64_t begin = blockIdx.x * kSpan, end = ::min(n, begin + kSpan);
+  int at = 0;  // the last tensor that begins at or before this block
+  for (int high = tensors.count - 1; at < high;) {
+    const int middle = (at + high + 1) / 2;
+    if (tensors.first[middle] <= static_cast<int>(blockIdx.x)) {
+      at = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  const T* x = static_cast<const T*>(tensors.x[at]);
+  const int64_t begin = (blockIdx.x - tensors.first[at]) * kSpan, end = ::min(tensors.n[at], begin + kSpan);
   float chains[kVector] = {};
   int64_t i = begin + int64_t{threadIdx.x} * kVector;
 #pragma unroll 4
@@ -46,20 +65,36 @@ __global__ void __launch_bounds__(kThreads) add_sums_kernel(const float* sums, f
   if (threadIdx.x == 0) *y = static_cast<float>(chains[0]);
 }
 
+// Nothing is one block too: it writes a 0.
+int64_t blocks_of(const View& x) { return std::max<int64_t>(1, (x.size() + kSpan - 1) / kSpan); }
+
 template <class T>
 BoundKernel bind(const KernelCall& call) {
-  const int64_t n = call.inputs[0].size();
-  // Nothing is one block too: it writes the 0.
-  const int64_t blocks = std::max<int64_t>(1, (n + kSpan - 1) / kSpan);
-  return {blocks > 1 ? static_cast<size_t>(blocks) * sizeof(float) : 0, [=](const KernelRun& run) {
+  int64_t all = 0;
+  for (const View& x : call.inputs) all += blocks_of(x);
+  return {all > 1 ? static_cast<size_t>(all) * sizeof(float) : 0, [=](const KernelRun& run) {
             float* y = run.outputs[0].as<float>();
-            float* sums = blocks > 1 ? static_cast<float*>(run.workspace) : y;
-            launch("sum_squares", sum_squares_kernel<T>,
-                   {.grid = dim3(static_cast<unsigned>(blocks)), .block = dim3(kThreads)}, run.stream,
-                   run.inputs[0].as<T>(), sums, n);
-            if (blocks == 1) return;
+            float* sums = all > 1 ? static_cast<float*>(run.workspace) : y;
+            int64_t done = 0;
+            for (size_t k = 0; k < run.inputs.size();) {
+              Tensors tensors;
+              int blocks = 0;
+              for (; k < run.inputs.size() && kTensors > tensors.count; ++k) {
+                const View& x = run.inputs[k];
+                const auto at = tensors.count++;
+                tensors.x[at] = x.data;
+                tensors.n[at] = x.size();
+                tensors.first[at] = blocks;
+                blocks += static_cast<int>(blocks_of(x));
+              }
+              launch("sum_squares", sum_squares_kernel<T>,
+                     {.grid = dim3(static_cast<unsigned>(blocks)), .block = dim3(kThreads)}, run.stream,
+                     tensors, sums + done);
+              done += blocks;
+            }
+            if (all == 1) return;
             launch("sum_squares (sums)", add_sums_kernel, {.grid = dim3(1), .block = dim3(kThreads)},
-                   run.stream, sums, y, blocks);
+                   run.stream, sums, y, all);
           }};
 }
 

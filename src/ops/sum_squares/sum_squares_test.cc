@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "base/error.h"
 #include "ops/all.h"
 #include "testing/op_case.h"
 
@@ -16,6 +17,30 @@ TEST(SumSquares, AddsAllSquares) {
   for (const Shape& shape :
        {Shape{}, Shape{1}, Shape{0, 3}, Shape{17}, Shape{3, 5, 7}, Shape{4097}, Shape{300, 400}}) {
     check_kernel(case_of(shape));
+  }
+}
+
+TEST(SumSquares, AddsManyTensors) {
+  OpCase c = case_of({17});
+  for (const Shape& shape : {Shape{0}, Shape{3, 5}, Shape{70001}, Shape{}})
+    c.inputs.push_back(CaseInput::normal(shape));
+  check_kernel(c);
+  check_gradient(c);
+  for (int i = 0; i < 400; ++i) c.inputs.push_back(CaseInput::normal({1 + i % 7}));
+  check_kernel(c);
+}
+
+TEST(SumSquares, RefusesTwoTypes) {
+  Graph graph(all_ops(), "g");
+  Builder b(graph);
+  const Value x = b.input("x", {DType::f32, {2}}), y = b.input("y", {DType::bf16, {3}});
+  try {
+    sum_squares(b, {x, y});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("operands must have one type, got f32[2] and bf16[3]"),
+              std::string::npos)
+        << error.what();
   }
 }
 
@@ -47,7 +72,7 @@ TEST(SumSquares, RefusesIntegers) {
   Builder b(graph);
   const Value x = b.input("x", {DType::i32, {2}});
   try {
-    sum_squares(b, x);
+    sum_squares(b, {x});
     FAIL();
   } catch (const Error& error) {
     EXPECT_STREQ(error.what(), "[sum_squares] input 0 must be floating, got i32[2]");

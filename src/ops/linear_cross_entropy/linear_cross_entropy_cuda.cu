@@ -350,8 +350,9 @@ void run_plan(const Plan& p, const KernelRun& run) {
   }
   if (p.wide_dweight) round_values<T>(dweight_sum, dweight_view.data, dweight_view.size(), run.stream);
   if (p.bias) {
-    fold_slices(dbias_slices, run.outputs[5].as<T>(), 1, slices_of(p.rows), p.classes, 0.0f, AddFloats(),
-                StoreFloat<T>(), run.stream);
+    const FoldTargets<T> dbias{run.outputs[5].as<T>(), nullptr, 1};
+    fold_slices(dbias_slices, dbias, 1, slices_of(p.rows), p.classes, 0.0f, AddFloats(), StoreFloat<T>(),
+                run.stream);
   }
 }
 

@@ -5,8 +5,8 @@
     python3 bench/report.py --charts   and the charts; needs matplotlib
     python3 bench/report.py --check    writes nothing; names each file whose tables differ and exits 1
 
-A table stands between the lines `<!-- bench:NAME -->` and `<!-- /bench -->`; NAME is train, decode, kv-cache or
-phases, with ` zh` behind it for Chinese. Without the results it needs, a table says so.
+A table stands between the lines `<!-- bench:NAME -->` and `<!-- /bench -->`; NAME is train, train-gpu, decode,
+kv-cache or phases, with ` zh` behind it for Chinese. Without the results it needs, a table says so.
 """
 
 import argparse
@@ -110,10 +110,11 @@ def phase_table(results, words):
 
 
 TABLES = {
-    "train": ("train", lambda r, w: compared(r, w, lambda row: True)),
-    "decode": ("decode", lambda r, w: compared(r, w, lambda row: row["case"].startswith("beam"))),
-    "kv-cache": ("decode", cache_table),
-    "phases": ("decode", phase_table),
+    "train": ("train-cpu", lambda r, w: compared(r, w, lambda row: True)),
+    "train-gpu": ("train-h100", lambda r, w: compared(r, w, lambda row: True)),
+    "decode": ("decode-cpu", lambda r, w: compared(r, w, lambda row: row["case"].startswith("beam"))),
+    "kv-cache": ("decode-cpu", cache_table),
+    "phases": ("decode-cpu", phase_table),
 }
 
 
@@ -129,9 +130,10 @@ def block(name, language, results):
     """The text between a pair of markers."""
     if name not in TABLES:
         raise SystemExit(f"report: there is no table bench:{name}; there are {', '.join(TABLES)}")
-    benchmark, make = TABLES[name]
+    stem, make = TABLES[name]
+    benchmark = stem.partition("-")[0]
     words = WORDS[language]
-    of = results.get(f"{benchmark}-cpu")
+    of = results.get(stem)
     text = make(of, words) if of else None
     if text is None:
         return words["missing"].format(command=f"`floe bench {benchmark}`") + "\n"

@@ -92,7 +92,7 @@ class Report(unittest.TestCase):
 
     def test_refuses_a_table_that_does_not_exist(self):
         (self.root / "README.md").write_text("<!-- bench:speed -->\n<!-- /bench -->\n")
-        with self.assertRaisesRegex(SystemExit, "no table bench:speed; there are train, decode"):
+        with self.assertRaisesRegex(SystemExit, "no table bench:speed; there are train, train-gpu, decode"):
             self.run_report()
 
     @unittest.skipUnless(importlib.util.find_spec("matplotlib"), "matplotlib is not installed")

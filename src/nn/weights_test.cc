@@ -48,7 +48,7 @@ TEST(WeightTable, NamesAreUniqueAndMergedRowsSayTheirSections) {
   const std::vector<WeightSpec> table = weight_table(c);
   std::set<std::string> names;
   for (const WeightSpec& spec : table) EXPECT_TRUE(names.insert(spec.name).second) << spec.name;
-  const WeightSpec& qkv = row(table, "encoder.0.self_attention.qkv.weight");
+  const WeightSpec qkv = row(table, "encoder.0.self_attention.qkv.weight");
   EXPECT_EQ(qkv.dims, (Shape{(4 + 2 * 2) * 2, 8}));
   EXPECT_EQ(qkv.sections, (std::vector<int64_t>{8, 4, 4}));
   EXPECT_EQ(qkv.shard_axis, 0);

@@ -119,7 +119,9 @@ TEST(Fuse, MakesACheapValueAgainInsteadOfWritingIt) {
   return "y" = %4)");
   ASSERT_EQ(count_of(after, "group"), 2);
   for (const Node& node : after.nodes()) {
-    if (node.op->name == "group") EXPECT_EQ(node.result_count(), 1);
+    if (node.op->name == "group") {
+      EXPECT_EQ(node.result_count(), 1);
+    }
   }
 }
 

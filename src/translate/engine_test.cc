@@ -152,9 +152,10 @@ TEST(DecodeEngine, AFullBeamFindsTheBestOfAllSequences) {
   for (const SequenceRow& row : sentences(4)) {
     std::vector<Tokens> prefixes{{}};
     for (size_t i = 0; i < prefixes.size(); ++i) {
-      for (int32_t id = 0; id < 6 && prefixes[i].size() < kLength - 1; ++id) {
+      const Tokens prefix = prefixes[i];
+      for (int32_t id = 0; id < 6 && prefix.size() < kLength - 1; ++id) {
         if (id == kEnd) continue;
-        Tokens longer = prefixes[i];
+        Tokens longer = prefix;
         longer.push_back(id);
         prefixes.push_back(longer);
       }

@@ -124,7 +124,7 @@ void print_reduce(Printer& p) {
   for (size_t k = 0; k < reduced.size(); ++k) {
     i.push_back(fmt::format("i{}", k));
     if (reduced[k]) {
-      if (p.step.attrs.flag("keep", false)) to.push_back("0");
+      if (p.step.attrs.flag("keep", false)) to.emplace_back("0");
       continue;
     }
     p.text.loop(i[k], x.dims[k]);
@@ -174,7 +174,7 @@ void print_embedding(Printer& p) {
   }
   const Names i = p.text.loops(p.x(ids));
   Names token = i;
-  token.push_back("j");
+  token.emplace_back("j");
   p.text.line(fmt::format("const long long id = {};", p.in(ids, i)));
   p.text.line(fmt::format("if (id < 0 || id >= {}) return 1;", table.dim(0)));
   p.text.loop("j", table.dim(1));

@@ -14,64 +14,10 @@
 #include "ops/elementwise/elementwise.h"
 #include "ops/elementwise/functions.h"
 #include "ops/group/lower.h"
+#include "testing/group_case.h"
 #include "testing/program_case.h"
 
 namespace floe {
-
-struct CudaCase {
-  explicit CudaCase(std::string its_name) : name(std::move(its_name)) {}
-
-  Value input(Tensor value) {
-    const Shape shape = value.shape();
-    return view(std::move(value), shape, row_major(shape), 0);
-  }
-  Value normal(const Shape& shape, DType type = DType::f32) {
-    return input(random_tensor(type, shape, inputs.size() + 1));
-  }
-  Value integers(DType type, const Shape& shape, int64_t high) {
-    return input(random_tensor(type, shape, inputs.size() + 1, high));
-  }
-  // Element `offset` on, rows `stride` apart: [rows, columns] of a merged projection.
-  Value slice(DType type, int64_t rows, int64_t columns, int64_t stride, int64_t offset) {
-    Tensor whole = random_tensor(type, {rows * stride + offset}, inputs.size() + 1);
-    return view(std::move(whole), {rows, columns}, {stride, 1}, offset);
-  }
-  void output(Value value) { b.output("y" + std::to_string(body->outputs().size()), value); }
-
-  Tape tape() const { return lower_group(*body); }
-  std::vector<Tensor> results() const {
-    std::vector<Tensor> all;
-    for (const NamedValue& output : body->outputs()) {
-      Shape shape;
-      for (const Dim& dim : body->type(output.value).dims) shape.push_back(dim.constant());
-      all.emplace_back(body->type(output.value).dtype, shape);
-    }
-    return all;
-  }
-
-  std::string name;
-  std::shared_ptr<Graph> body = std::make_shared<Graph>(all_ops(), "group");
-  Builder b{*body};
-  std::vector<Tensor> inputs;  // what the views look at
-  std::vector<View> views;
-
- private:
-  static Shape row_major(const Shape& shape) {
-    Shape strides(shape.size(), 1);
-    for (size_t k = shape.size(); k-- > 1;) strides[k - 1] = strides[k] * shape[k];
-    return strides;
-  }
-  Value view(Tensor memory, const Shape& shape, const Shape& strides, int64_t offset) {
-    Type type{memory.dtype(), {}};
-    for (const int64_t dim : shape) type.dims.emplace_back(dim);
-    inputs.push_back(std::move(memory));
-    const auto bytes = offset * static_cast<int64_t>(size_of(type.dtype));
-    View view(inputs.back().as<char>() + bytes, type.dtype, shape);
-    for (size_t k = 0; k < strides.size(); ++k) view.strides[k] = strides[k];
-    views.push_back(view);
-    return b.input("x" + std::to_string(views.size() - 1), type);
-  }
-};
 
 class CudaCases {
  public:
@@ -81,11 +27,11 @@ class CudaCases {
     dropouts();
     for (const ScalarFunction& row : scalar_functions()) scalar_function(row);
   }
-  const std::vector<std::unique_ptr<CudaCase>>& all() const { return cases_; }
+  const std::vector<std::unique_ptr<GroupCase>>& all() const { return cases_; }
 
  private:
-  CudaCase& add_case(const std::string& name) {
-    cases_.push_back(std::make_unique<CudaCase>(name));
+  GroupCase& add_case(const std::string& name) {
+    cases_.push_back(std::make_unique<GroupCase>(name));
     return *cases_.back();
   }
 
@@ -112,49 +58,39 @@ class CudaCases {
                                                    {{600, 1}, {1, 600}},
                                                    {{2, 3, 16}, {2, 1, 16}}};
     for (const auto& pair : pairs) {
-      CudaCase& g = add_case("sub_" + text_of(pair[0]) + "_" + text_of(pair[1]));
+      GroupCase& g = add_case("sub_" + text_of(pair[0]) + "_" + text_of(pair[1]));
       const Value x = g.normal(pair[0]), y = g.normal(pair[1]);
       g.output(sub(g.b, x, y));
       g.output(elementwise(g.b, "lt", {y, x}));
     }
     {
-      CudaCase& g = add_case("one_operand");
+      GroupCase& g = add_case("one_operand");
       g.output(scale(g.b, g.normal({33, 77}), 0.1));
     }
     {
-      CudaCase& g = add_case("broadcast_alone");
+      GroupCase& g = add_case("broadcast_alone");
       g.output(broadcast_to(g, g.normal({3, 1}), {2, 3, 5}));
     }
     for (const auto& [columns, stride, offset] :
          {std::array<int64_t, 3>{24, 72, 24}, {24, 72, 1}, {23, 72, 0}, {24, 73, 0}, {1, 5, 2}}) {
-      CudaCase& g = add_case(fmt::format("slice_of_{}_in_{}_from_{}", columns, stride, offset));
+      GroupCase& g = add_case(fmt::format("slice_of_{}_in_{}_from_{}", columns, stride, offset));
       const Value x = g.slice(DType::f32, 50, columns, stride, offset);
       g.output(elementwise(g.b, "silu", {add(g.b, x, g.normal({columns}))}));
     }
     {
-      CudaCase& g = add_case("flat_from_an_odd_address");
+      GroupCase& g = add_case("flat_from_an_odd_address");
       g.output(elementwise(g.b, "exp", {g.slice(DType::f32, 1, 1000, 1000, 3)}));
     }
   }
-  static Value broadcast_to(CudaCase& g, Value x, Dims dims) {
+  static Value broadcast_to(GroupCase& g, Value x, Dims dims) {
     return g.b.add("broadcast", {x}, {{"dims", std::move(dims)}});
   }
 
   void integer_types() {
     for (const DType type : {DType::i8, DType::u8, DType::i32, DType::i64}) {
-      CudaCase& g = add_case("integers_" + std::string(name_of(type)));
+      GroupCase& g = add_case("integers_" + std::string(name_of(type)));
       const Value x = g.integers(type, {3, 50}, 120), y = g.integers(type, {50}, 120);
-      const Value one = like(g.b, y, 1);
-      const Value sum = add(g.b, mul(g.b, x, x), elementwise(g.b, "neg", {y}));
-      g.output(sum);
-      g.output(elementwise(g.b, "floordiv", {sum, add(g.b, elementwise(g.b, "max", {y, one}), one)}));
-      g.output(elementwise(g.b, "rem", {sum, elementwise(g.b, "max", {elementwise(g.b, "abs", {y}), one})}));
-      g.output(cast(g.b, sum, DType::f32));
-      g.output(cast(g.b, cast(g.b, x, DType::f32), DType::i8));
-      const Value less = elementwise(g.b, "lt", {x, y});
-      const Value either = elementwise(g.b, "logical_or", {less, elementwise(g.b, "eq", {x, y})});
-      g.output(elementwise(g.b, "logical_not", {elementwise(g.b, "logical_and", {less, either})}));
-      g.output(select(g.b, either, x, y));
+      const Value either = add_integer_outputs(g, x, y);
       g.output(cast(g.b, either, type));
       for (const char* name : {"min", "floor", "round"}) {
         g.output(elementwise(g.b, name,
@@ -169,7 +105,7 @@ class CudaCases {
   void dropouts() {
     for (const Shape& shape : {Shape{3, 64}, Shape{3, 5, 72}, Shape{3, 5, 70}, Shape{2, 3, 4, 36},
                                Shape{2, 3, 4, 9}, Shape{1, 1}, Shape{2, 1, 1100}}) {
-      CudaCase& g = add_case("dropout_" + text_of(shape));
+      GroupCase& g = add_case("dropout_" + text_of(shape));
       const Value x = g.normal(shape), bias = g.normal({shape.back()}), residual = g.normal(shape);
       const Value seed = g.integers(DType::i32, {}, 1 << 20);
       const Value ordinals = g.integers(DType::i32, {shape[0]}, 1 << 20);
@@ -193,7 +129,7 @@ class CudaCases {
   void scalar_function(const ScalarFunction& row) {
     using Kind = ScalarFunction::Kind;
     if (row.kind == Kind::logical || row.kind == Kind::select) return;  // with the integers
-    CudaCase& g = add_case("row_" + row.name);
+    GroupCase& g = add_case("row_" + row.name);
     const auto n = static_cast<int64_t>(awkward().size());
     Values operands = {g.input(Tensor::from_doubles(DType::f32, {n}, awkward()))};
     if (row.arity == 2) operands.push_back(g.input(Tensor::from_doubles(DType::f32, {n, 1}, awkward())));
@@ -206,7 +142,7 @@ class CudaCases {
     }
   }
 
-  std::vector<std::unique_ptr<CudaCase>> cases_;
+  std::vector<std::unique_ptr<GroupCase>> cases_;
 };
 
 }  // namespace floe

@@ -27,7 +27,7 @@ struct Prepared {
   std::vector<View> out;
 };
 
-Prepared prepare(const CudaCase& g, CudaGroups* groups) {
+Prepared prepare(const GroupCase& g, CudaGroups* groups) {
   Prepared p;
   const Tape tape = g.tape();
   p.attrs.set("tape", TapePtr(std::make_shared<Tape>(tape)));
@@ -40,20 +40,6 @@ Prepared prepare(const CudaCase& g, CudaGroups* groups) {
   }
   groups->add(tape, in, out, &p.attrs);
   return p;
-}
-
-std::vector<Tensor> interpreted(const CudaCase& g) {
-  Attrs attrs;
-  attrs.set("tape", TapePtr(std::make_shared<Tape>(g.tape())));
-  std::vector<Tensor> results = g.results();
-  std::vector<View> out;
-  for (Tensor& tensor : results) out.push_back(view_of(tensor));
-  const BoundKernel bound =
-      kernels_of(DeviceKind::cpu).named(DeviceKind::cpu, "group.tiles").bind({attrs, g.views, out, 1});
-  Tensor workspace(DType::u8, {static_cast<int64_t>(bound.workspace)});
-  ThreadPool pool(1);
-  bound.run({g.views, out, workspace.data(), &pool});
-  return results;
 }
 
 // CUDA's words for a compiler of the host, and the conversions that NVRTC takes from the chip.
@@ -191,7 +177,7 @@ TEST(PrintedCuda, GivesTheInterpretersBitsOnTheHost) {
   EXPECT_EQ(source.find("#include"), std::string::npos);
   const HostKernels kernels(source, names);
   for (size_t k = 0; k < cases.all().size(); ++k) {
-    const CudaCase& g = *cases.all()[k];
+    const GroupCase& g = *cases.all()[k];
     SCOPED_TRACE(g.name);
     const std::vector<Tensor> want = interpreted(g);
     std::vector<Fenced> fenced;
@@ -209,7 +195,7 @@ TEST(PrintedCuda, GivesTheInterpretersBitsOnTheHost) {
 }
 
 // y0 = (x + bias) * s, y1 = x - y0, in the type of the operands.
-void add_results(CudaCase* g, const Values& operands) {
+void add_results(GroupCase* g, const Values& operands) {
   const Value y0 = mul(g->b, elementwise(g->b, "silu", {add(g->b, operands[0], operands[1])}), operands[2]);
   g->output(y0);
   g->output(sub(g->b, operands[0], y0));
@@ -220,7 +206,7 @@ TEST(PrintedCuda, ComputesHalvesInFloatAndRoundsWhereItStores) {
   for (const DType type : {DType::bf16, DType::f16}) {
     for (const Shape& shape : {Shape{6, 64}, Shape{5, 33}, Shape{1, 4001}}) {
       SCOPED_TRACE(std::string(name_of(type)) + text_of(shape));
-      CudaCase half("half"), full("full");
+      GroupCase half("half"), full("full");
       Values halves, fulls;
       for (const Shape& each : {shape, Shape{shape[1]}, Shape{shape[0], 1}}) {
         halves.push_back(half.normal(each, type));
@@ -246,7 +232,7 @@ TEST(PrintedCuda, ComputesHalvesInFloatAndRoundsWhereItStores) {
 
 TEST(PrintedCuda, RoundsACastToHalfAndBack) {
   FLOE_NEEDS_HOST_KERNELS();
-  CudaCase g("there_and_back");
+  GroupCase g("there_and_back");
   const Value x = g.normal({300});
   g.output(cast(g.b, cast(g.b, x, DType::bf16), DType::f32));
   g.output(cast(g.b, cast(g.b, x, DType::f16), DType::f32));
@@ -265,7 +251,7 @@ TEST(PrintedCuda, RoundsACastToHalfAndBack) {
 TEST(PrintedCuda, WritesResultsOverInputs) {
   FLOE_NEEDS_HOST_KERNELS();
   for (const Shape& shape : {Shape{6, 64}, Shape{5, 33}, Shape{3, 3000}}) {
-    CudaCase g("in_place");
+    GroupCase g("in_place");
     const Value x = g.normal(shape), bias = g.normal({shape[1]}), s = g.normal({shape[0], 1});
     add_results(&g, {x, bias, s});
     CudaGroups groups;
@@ -281,7 +267,7 @@ TEST(PrintedCuda, WritesResultsOverInputs) {
 
 TEST(PrintedCuda, DividesAnIntegerByZeroToZero) {
   FLOE_NEEDS_HOST_KERNELS();
-  CudaCase g("by_zero");
+  GroupCase g("by_zero");
   const Value x = g.input(Tensor::from_ints({4}, {7, -7, 0, 5})),
               y = g.input(Tensor::from_ints({4}, {0, 0, 0, 2}));
   g.output(elementwise(g.b, "floordiv", {x, y}));
@@ -301,7 +287,7 @@ std::string kernel_text(const std::string& source) {
   return at == std::string::npos ? "" : source.substr(at + 1);
 }
 
-std::string kernel_of(const CudaCase& g) {
+std::string kernel_of(const GroupCase& g) {
   std::vector<Tensor> results = g.results();
   std::vector<View> out;
   for (Tensor& tensor : results) out.push_back(view_of(tensor));
@@ -310,7 +296,7 @@ std::string kernel_of(const CudaCase& g) {
 }
 
 TEST(PrintedCuda, MakesOneLongRowOfDenseOperands) {
-  CudaCase g("dense");
+  GroupCase g("dense");
   const Value x = g.normal({2, 3, 4}, DType::bf16), s = g.normal({}, DType::bf16);
   g.output(elementwise(g.b, "relu", {mul(g.b, x, s)}));
   EXPECT_EQ(
@@ -336,7 +322,7 @@ TEST(PrintedCuda, MakesOneLongRowOfDenseOperands) {
 }
 
 TEST(PrintedCuda, KeepsTheRowsOfABias) {
-  CudaCase g("bias");
+  GroupCase g("bias");
   const Value x = g.normal({2, 3, 4}), bias = g.normal({4}), s = g.normal({2, 3, 1});
   g.output(mul(g.b, add(g.b, x, bias), s));
   EXPECT_EQ(
@@ -369,7 +355,7 @@ TEST(PrintedCuda, KeepsTheRowsOfABias) {
 }
 
 TEST(PrintedCuda, FindsCoordinatesForDropoutAndWhatIsBroadcastBetween) {
-  CudaCase g("dropped");
+  GroupCase g("dropped");
   const Value x = g.normal({2, 3, 4, 8}), mask = g.normal({2, 1, 4, 8});
   const Value seed = g.integers(DType::i32, {}, 9), ordinals = g.integers(DType::i32, {2}, 9);
   g.output(add(g.b, dropout(g.b, x, seed, ordinals, 0.5), mask));
@@ -418,7 +404,7 @@ TEST(PrintedCuda, SharesAKernelBetweenGroupsThatDifferInSizesAndOpIds) {
   CudaGroups groups;
   std::vector<std::string> names;
   for (const Shape& shape : {Shape{3, 8}, Shape{50, 1000}, Shape{3, 8, 2}}) {
-    CudaCase g("dropped");
+    GroupCase g("dropped");
     for (int k = 0; k < static_cast<int>(shape[0]); ++k) g.b.next_op_id();
     const Value x = g.normal(shape), seed = g.integers(DType::i32, {}, 9);
     g.output(dropout(g.b, x, seed, g.integers(DType::i32, {shape[0]}, 9), 0.5));
@@ -431,7 +417,7 @@ TEST(PrintedCuda, SharesAKernelBetweenGroupsThatDifferInSizesAndOpIds) {
 }
 
 TEST(PrintedCuda, RefusesDoubles) {
-  CudaCase g("double");
+  GroupCase g("double");
   g.output(scale(g.b, g.normal({3}, DType::f64), 2));
   EXPECT_EQ(refusal(ErrorKind::user, [&] { kernel_of(g); }), "f64 cannot be printed");
 }

@@ -54,12 +54,11 @@ Graph step_with_masks(const ModelConfig& config) {
     if (input.name == "ordinals") ordinals = input.value;
   }
   Builder b(graph);
-  const int nodes = graph.node_count();
-  for (int i = 0; i < nodes; ++i) {
-    const Node node = graph.node(i);
+  const Graph loss = graph;  // as it was, while the masks are added
+  for (const Node& node : loss.nodes()) {
     Dims dims = node.types[0].dims;
     if (node.op->name == "attention") {  // [B, heads, queries, keys]
-      dims = {dims[0], dims[2], dims[1], graph.type(node.inputs[1]).dim(1)};
+      dims = {dims[0], dims[2], dims[1], loss.type(node.inputs[1]).dim(1)};
     } else if (node.op->name != "dropout") {
       continue;
     }

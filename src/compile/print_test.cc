@@ -26,32 +26,7 @@
 namespace floe {
 namespace {
 
-struct PrintedGroup {
-  std::string name;
-  std::shared_ptr<Graph> body = std::make_shared<Graph>(all_ops(), "group");
-  Builder b{*body};
-  std::vector<Tensor> inputs;
-
-  explicit PrintedGroup(std::string its_name) : name(std::move(its_name)) {}
-  Value input(Tensor value) {
-    Type type{value.dtype(), {}};
-    for (const int64_t dim : value.shape()) type.dims.emplace_back(dim);
-    inputs.push_back(std::move(value));
-    return b.input("x" + std::to_string(inputs.size() - 1), type);
-  }
-  Value normal(const Shape& shape) { return input(random_tensor(DType::f32, shape, inputs.size() + 1)); }
-  Value integers(DType type, const Shape& shape, int64_t high) {
-    return input(random_tensor(type, shape, inputs.size() + 1, high));
-  }
-  void output(Value value) { b.output("y" + std::to_string(body->outputs().size()), value); }
-
-  std::vector<Tensor> interpreted() {
-    std::vector<Tensor*> pointers;
-    for (Tensor& tensor : inputs) pointers.push_back(&tensor);
-    return run_group_body(*body, pointers);
-  }
-};
-using PrintedGroups = std::vector<std::unique_ptr<PrintedGroup>>;
+using PrintedGroups = std::vector<std::unique_ptr<GroupCase>>;
 
 std::vector<double> awkward() {
   const double inf = std::numeric_limits<double>::infinity();
@@ -63,12 +38,12 @@ std::vector<double> awkward() {
 
 PrintedGroups groups() {
   PrintedGroups all;
-  const auto add_group = [&](const std::string& name) -> PrintedGroup& {
-    all.push_back(std::make_unique<PrintedGroup>(name));
+  const auto add_group = [&](const std::string& name) -> GroupCase& {
+    all.push_back(std::make_unique<GroupCase>(name));
     return *all.back();
   };
   {
-    PrintedGroup& g = add_group("residual_dropout");  // [batch, position, feature]
+    GroupCase& g = add_group("residual_dropout");  // [batch, position, feature]
     const Value x = g.normal({3, 5, 70}), bias = g.normal({70}), residual = g.normal({3, 5, 70});
     const Value seed = g.integers(DType::i32, {}, 1 << 20), ordinals = g.integers(DType::i32, {3}, 1 << 20);
     const Value dropped = dropout(g.b, elementwise(g.b, "gelu", {add(g.b, x, bias)}), seed, ordinals, 0.3);
@@ -76,44 +51,34 @@ PrintedGroups groups() {
     g.output(elementwise(g.b, "ne", {dropped, like(g.b, dropped, 0)}));
   }
   {
-    PrintedGroup& g = add_group("uniform_of_rank_4");
+    GroupCase& g = add_group("uniform_of_rank_4");
     const Value seed = g.integers(DType::i32, {}, 1 << 20), ordinals = g.integers(DType::i32, {2}, 1 << 20);
     g.output(uniform(g.b, seed, ordinals, {2, 3, 4, 9}, 77));
   }
   {
-    PrintedGroup& g = add_group("broadcasts");
+    GroupCase& g = add_group("broadcasts");
     const Value x = g.normal({4, 1, 3}), y = g.normal({5, 1}), s = g.normal({});
     g.output(sub(g.b, mul(g.b, x, y), s));
   }
   {
-    PrintedGroup& g = add_group("nothing");
+    GroupCase& g = add_group("nothing");
     g.output(elementwise(g.b, "exp", {g.normal({0, 3})}));
   }
   {
-    PrintedGroup& g = add_group("scalars");
+    GroupCase& g = add_group("scalars");
     const Value x = g.normal({});
     g.output(elementwise(g.b, "sigmoid", {x}));
   }
   for (const DType type : {DType::i8, DType::u8, DType::i32, DType::i64}) {
-    PrintedGroup& g = add_group("integers_" + std::string(name_of(type)));
+    GroupCase& g = add_group("integers_" + std::string(name_of(type)));
     const Value x = g.integers(type, {50}, 120), y = g.integers(type, {50}, 120);
-    const Value one = like(g.b, y, 1);
-    const Value sum = add(g.b, mul(g.b, x, x), elementwise(g.b, "neg", {y}));
-    g.output(sum);
-    g.output(elementwise(g.b, "floordiv", {sum, add(g.b, elementwise(g.b, "max", {y, one}), one)}));
-    g.output(elementwise(g.b, "rem", {sum, elementwise(g.b, "max", {elementwise(g.b, "abs", {y}), one})}));
-    g.output(cast(g.b, sum, DType::f32));
-    g.output(cast(g.b, cast(g.b, x, DType::f32), DType::i8));
-    const Value less = elementwise(g.b, "lt", {x, y});
-    const Value either = elementwise(g.b, "logical_or", {less, elementwise(g.b, "eq", {x, y})});
-    g.output(elementwise(g.b, "logical_not", {elementwise(g.b, "logical_and", {less, either})}));
-    g.output(select(g.b, either, x, y));
+    add_integer_outputs(g, x, y);
   }
   for (const ScalarFunction& row : scalar_functions()) {
     const bool logical =
         row.kind == ScalarFunction::Kind::logical || row.kind == ScalarFunction::Kind::select;
     if (logical) continue;
-    PrintedGroup& g = add_group("row_" + row.name);
+    GroupCase& g = add_group("row_" + row.name);
     const auto n = static_cast<int64_t>(awkward().size());
     Values operands = {g.input(Tensor::from_doubles(DType::f32, {n}, awkward()))};
     if (row.arity == 2) operands.push_back(g.input(Tensor::from_doubles(DType::f32, {n, 1}, awkward())));
@@ -128,34 +93,13 @@ std::vector<View> views_of(std::vector<Tensor>& tensors) {
   return views;
 }
 
-void expect_equal(const Tensor& got, const Tensor& want, double ulps, const std::string& what) {
-  ASSERT_EQ(got.dtype(), want.dtype()) << what;
-  ASSERT_EQ(got.shape(), want.shape()) << what;
-  for (int64_t i = 0; i < got.size(); ++i) {
-    if (got.dtype() == DType::i64) {
-      ASSERT_EQ(got.as<int64_t>()[i], want.as<int64_t>()[i]) << what << " at " << i;
-      continue;
-    }
-    const double g = got.at(i), w = want.at(i);
-    if (std::isnan(w)) {
-      ASSERT_TRUE(std::isnan(g)) << what << " at " << i << ": " << g;
-    } else if (ulps == 0 || std::isinf(w)) {
-      ASSERT_EQ(std::bit_cast<uint64_t>(g), std::bit_cast<uint64_t>(w))
-          << what << " at " << i << ": " << g << ", " << w;
-    } else {
-      const double unit = std::max(std::ldexp(std::fabs(w), -23), 0x1p-149);
-      ASSERT_LE(std::fabs(g - w), ulps * unit) << what << " at " << i << ": " << g << ", " << w;
-    }
-  }
-}
-
 TEST(PrintedCpp, GivesTheInterpretersBits) {
   if (const std::string why = why_no_cpp(); !why.empty()) GTEST_SKIP() << why;
   const PrintedGroups all = groups();
   std::vector<std::vector<Tensor>> wanted;
   std::string source = cpp_prelude();
   for (const auto& g : all) {
-    wanted.push_back(g->interpreted());
+    wanted.push_back(interpreted(*g));
     source += "\n" + cpp_group(g->name, lower_group(*g->body), views_of(g->inputs), views_of(wanted.back()));
   }
   EXPECT_EQ(source.find("#include"), std::string::npos);
@@ -175,16 +119,17 @@ TEST(PrintedCpp, GivesTheInterpretersBits) {
     for (const Tensor& tensor : wanted[k]) got.emplace_back(tensor.dtype(), tensor.shape());
     for (Tensor& tensor : got) out.push_back(tensor.data());
     ASSERT_EQ(function(in.data(), out.data()), 0) << all[k]->name;
-    for (size_t r = 0; r < got.size(); ++r) expect_equal(got[r], wanted[k][r], /*ulps=*/0, all[k]->name);
+    for (size_t r = 0; r < got.size(); ++r)
+      expect_same_numbers(got[r], wanted[k][r], /*ulps=*/0, all[k]->name);
   }
   ::dlclose(library);
 }
 
 TEST(PrintedCpp, ReadsLikeCode) {
-  PrintedGroup g("scaled");
+  GroupCase g("scaled");
   const Value x = g.normal({2, 3}), row = g.normal({3});
   g.output(elementwise(g.b, "relu", {add(g.b, scale(g.b, x, 0.1), row)}));
-  std::vector<Tensor> out = g.interpreted();
+  std::vector<Tensor> out = interpreted(g);
   EXPECT_EQ(cpp_group("scaled", lower_group(*g.body), views_of(g.inputs), views_of(out)),
             R"(extern "C" int scaled(const void* const* inputs, void* const* outputs) {
   const float* __restrict x0 = static_cast<const float*>(inputs[0]);
@@ -228,7 +173,7 @@ TEST(PrintedNumPy, GivesTheInterpretersNumbers) {
   std::string calls = "\n\nimport os, sys\n\nos.chdir(sys.argv[1])\n";
   std::vector<std::vector<Tensor>> wanted;
   for (const auto& g : all) {
-    wanted.push_back(g->interpreted());
+    wanted.push_back(interpreted(*g));
     source += numpy_group(g->name, lower_group(*g->body), wanted.back()[0].shape());
     std::string arguments;
     for (size_t i = 0; i < g->inputs.size(); ++i) {
@@ -256,7 +201,7 @@ TEST(PrintedNumPy, GivesTheInterpretersNumbers) {
       ASSERT_EQ(bytes.size(), want.bytes()) << name;
       Tensor got(want.dtype(), want.shape());
       if (!bytes.empty()) std::memcpy(got.data(), bytes.data(), bytes.size());
-      expect_equal(got, want, borrowed ? 4 : 2, name);
+      expect_same_numbers(got, want, borrowed ? 4 : 2, name);
     }
   }
 }

@@ -78,7 +78,6 @@ class Device {
   virtual void* stream() const { return nullptr; }      // a cudaStream_t
   virtual ThreadPool* pool() const { return nullptr; }  // the CPU's
 
-  virtual size_t memory_in_use() const = 0;  // bytes of allocate() not yet released
   // As the device itself reports it, of all that runs on it. 0 on the CPU.
   virtual size_t reported_in_use() const { return 0; }
 };

@@ -27,4 +27,22 @@ CopyPlan simplify(CopyPlan plan) {
   return out;
 }
 
+Kernel copy_kernel(const CopyKernel& what, DeviceKind device, RunCopy run) {
+  Kernel kernel;
+  kernel.op = what.op;
+  kernel.device = device;
+  kernel.name = what.op + ".any";
+  kernel.supports = [](const KernelSignature&) { return true; };
+  kernel.bind = [of = what.of, run](const KernelCall& call) -> BoundKernel {
+    return {0, [copies = of(call), run](const KernelRun& r) {
+              for (const Copy& copy : copies) {
+                run(copy.plan, r.inputs[static_cast<size_t>(copy.input)].as<char>() + copy.from,
+                    r.outputs[0].as<char>() + copy.to, r);
+              }
+            }};
+  };
+  kernel.strided_inputs = what.strided_inputs;
+  return kernel;
+}
+
 }  // namespace floe

@@ -8,6 +8,14 @@
 
 namespace floe {
 
+struct Session::BoundStep {
+  BoundKernel kernel;
+  std::unique_ptr<Attrs> attrs;  // some kernels keep a reference
+  std::vector<View> inputs, outputs;
+  std::string packed_key;  // into Session::packed_; empty: none
+  const void* packed = nullptr;
+};
+
 // Kernels bound, views made. Pointers are set by refresh() and, for feeds that are read in place, at every
 // run.
 struct Session::Bound {
@@ -20,14 +28,7 @@ struct Session::Bound {
   size_t feeds_bytes = 0;
   std::vector<size_t> feed_places;  // by input, from feeds_offset
   size_t arena = 0;                 // all of it
-  struct Step {
-    BoundKernel kernel;
-    std::unique_ptr<Attrs> attrs;  // some kernels keep a reference
-    std::vector<View> inputs, outputs;
-    std::string packed_key;  // into Session::packed_; empty: none
-    const void* packed = nullptr;
-  };
-  std::vector<Step> steps;
+  std::vector<BoundStep> steps;
   struct FeedPatch {
     int input;  // index into the entry's inputs
     View* view;

@@ -8,12 +8,6 @@
 #include "runtime/bound.h"
 
 namespace floe {
-namespace {
-
-size_t bytes_of(const View& view) { return static_cast<size_t>(view.size()) * size_of(view.dtype); }
-
-}  // namespace
-
 char* Session::Flight::sized(Device& device, char** memory, size_t* have, size_t bytes) {
   if (*have < bytes) {
     device.release_host(*memory);
@@ -85,10 +79,6 @@ void Session::grow_arena(size_t bytes) {
   ++arena_generation_;
 }
 
-void Session::reserve(std::string_view name, const Binding& sizes) {
-  grow_arena(make_bound(entry_named(name), sizes).arena);
-}
-
 void Session::patch_feeds(Bound& bound, std::span<const Feed> feeds) {
   for (const Bound::FeedPatch& patch : bound.patches) {
     const std::string& name = bound.entry->inputs[static_cast<size_t>(patch.input)].name;
@@ -107,26 +97,26 @@ void Session::stage_feeds(Bound& bound, std::span<const Feed> feeds, Flight& fli
     const auto feed = std::find_if(feeds.begin(), feeds.end(), [&](const Feed& f) { return f.name == name; });
     FLOE_CHECK(feed->value.contiguous(), "feed '{}' is not row-major", name);
     if (feed->value.size() > 0)
-      std::memcpy(host + bound.feed_places[k], feed->value.data, bytes_of(feed->value));
+      std::memcpy(host + bound.feed_places[k], feed->value.data, feed->value.bytes());
   }
   device_.upload(static_cast<char*>(arena_.data()) + bound.feeds_offset, host, bound.feeds_bytes);
 }
 
-void Session::queue_steps(Bound& bound) {
+void Session::queue_step(const Bound& bound, const BoundStep& step) {
   void* workspace =
       arena_.bytes() == 0 ? nullptr : static_cast<char*>(arena_.data()) + bound.workspace_offset;
-  for (const Bound::Step& step : bound.steps) {
-    step.kernel.run({step.inputs, step.outputs, workspace, device_.pool(), step.packed, device_.stream()});
-  }
+  step.kernel.run({step.inputs, step.outputs, workspace, device_.pool(), step.packed, device_.stream()});
 }
 
-void Session::profile_steps(EntryState& entry_state, Bound& bound) {
-  void* workspace =
-      arena_.bytes() == 0 ? nullptr : static_cast<char*>(arena_.data()) + bound.workspace_offset;
+void Session::queue_steps(const Bound& bound) {
+  for (const BoundStep& step : bound.steps) queue_step(bound, step);
+}
+
+void Session::profile_steps(EntryState& entry_state, const Bound& bound) {
   std::vector<std::unique_ptr<Device::Mark>> marks;
   marks.push_back(device_.mark());
-  for (const Bound::Step& step : bound.steps) {
-    step.kernel.run({step.inputs, step.outputs, workspace, device_.pool(), step.packed, device_.stream()});
+  for (const BoundStep& step : bound.steps) {
+    queue_step(bound, step);
     marks.push_back(device_.mark());
   }
   device_.wait();
@@ -142,14 +132,14 @@ void Session::queue_downloads(Bound& bound, Flight& flight) {
   size_t bytes = 0;
   for (const View& view : bound.outputs) {
     FLOE_CHECK(view.contiguous(), "an output of entry '{}' is not row-major", bound.entry->name);
-    bytes += (bytes_of(view) + 63) / 64 * 64;
+    bytes += (view.bytes() + 63) / 64 * 64;
   }
   char* host = Flight::sized(device_, &flight.outputs, &flight.outputs_size, bytes);
   size_t at = 0;
   for (View& view : flight.views) {
-    device_.download(host + at, view.data, bytes_of(view));
+    device_.download(host + at, view.data, view.bytes());
     view.data = host + at;
-    at += (bytes_of(view) + 63) / 64 * 64;
+    at += (view.bytes() + 63) / 64 * 64;
   }
 }
 

@@ -59,8 +59,6 @@ class Session {
 
   size_t arena_bytes() const;
   size_t packed_bytes() const;  // of weights in their kernels' own forms
-  // Takes the arena for the largest sizes to come, so that no later run must grow it.
-  void reserve(std::string_view entry, const Binding& sizes);
   // Frees the arena and every binding: what a server does between bursts.
   void trim();
 
@@ -70,6 +68,7 @@ class Session {
 
  private:
   struct Bound;
+  struct BoundStep;
   struct EntryState;
   struct Flight;
   void set_up();
@@ -83,8 +82,9 @@ class Session {
   void refresh(Bound& bound);
   void patch_feeds(Bound& bound, std::span<const Feed> feeds);
   void stage_feeds(Bound& bound, std::span<const Feed> feeds, Flight& flight);
-  void queue_steps(Bound& bound);
-  void profile_steps(EntryState& entry, Bound& bound);
+  void queue_step(const Bound& bound, const BoundStep& step);
+  void queue_steps(const Bound& bound);
+  void profile_steps(EntryState& entry, const Bound& bound);
   void queue_downloads(Bound& bound, Flight& flight);
 
   std::unique_ptr<Device> own_device_;

@@ -58,8 +58,6 @@ View view_for(const SlotSpec& slot, const Binding& binding) {
   return view;
 }
 
-size_t bytes_of(const View& view) { return static_cast<size_t>(view.size()) * size_of(view.dtype); }
-
 }  // namespace
 
 Binding Session::binding_of(const ProgramEntry& entry, std::span<const Feed> feeds,
@@ -145,7 +143,7 @@ Session::Bound Session::make_bound(EntryState& entry_state, Binding binding) {
     for (const NamedSlot& input : entry.inputs) {
       bound.feed_places.push_back(bound.feeds_bytes);
       bound.feeds_bytes +=
-          rounded_up(bytes_of(view_for(entry.slots[static_cast<size_t>(input.slot)], bound.binding)));
+          rounded_up(view_for(entry.slots[static_cast<size_t>(input.slot)], bound.binding).bytes());
     }
   }
   bound.arena = bound.feeds_offset + bound.feeds_bytes;
@@ -161,13 +159,13 @@ bool Session::is_frozen(const ProgramEntry& entry, const SlotSpec& slot) const {
 void Session::bind_step(Bound& bound, size_t index) {
   const ProgramEntry& entry = *bound.entry;
   const StepSpec& spec = entry.steps[index];
-  Bound::Step& step = bound.steps[index];
+  BoundStep& step = bound.steps[index];
   const auto slot_of = [&](int slot) -> const SlotSpec& { return entry.slots[static_cast<size_t>(slot)]; };
   for (const int slot : spec.inputs) step.inputs.push_back(view_for(slot_of(slot), bound.binding));
   for (const int slot : spec.outputs) step.outputs.push_back(view_for(slot_of(slot), bound.binding));
   if (spec.kernel == "copy") {
     step.kernel.run = [device = &device_](const KernelRun& run) {
-      device->copy(run.outputs[0].data, run.inputs[0].data, bytes_of(run.inputs[0]));
+      device->copy(run.outputs[0].data, run.inputs[0].data, run.inputs[0].bytes());
     };
     return;
   }
@@ -235,7 +233,7 @@ void Session::refresh(Bound& bound) {
     for (size_t k = 0; k < spec.outputs.size(); ++k) place(spec.outputs[k], &bound.steps[i].outputs[k]);
   }
   for (size_t k = 0; k < entry.outputs.size(); ++k) place(entry.outputs[k].slot, &bound.outputs[k]);
-  for (Bound::Step& step : bound.steps) {
+  for (BoundStep& step : bound.steps) {
     if (step.packed_key.empty()) continue;
     Packed& packed = packed_[step.packed_key];
     const BoundKernel::Pack& pack = step.kernel.pack;

@@ -64,7 +64,7 @@ void State::assign(std::string_view name, const State& from, std::string_view fr
   const View source = from.view(from_name);
   FLOE_CHECK(to.dtype == source.dtype && to.shape() == source.shape() && device_ == from.device_,
              "'{}' cannot take the contents of '{}'", name, from_name);
-  const size_t bytes = static_cast<size_t>(to.size()) * size_of(to.dtype);
+  const size_t bytes = to.bytes();
   if (device_ != nullptr) {
     device_->copy(to.data, source.data, bytes);
   } else if (bytes > 0) {

@@ -176,9 +176,8 @@ void write_npz(const std::string& path, std::span<const NamedTensor> tensors, Np
   };
   for (size_t i = 0; i < tensors.size(); ++i) {
     const View& view = tensors[i].view;
-    zip_buffer_fragment_t parts[2] = {
-        {reinterpret_cast<zip_uint8_t*>(heads[i].data()), heads[i].size()},
-        {view.as<zip_uint8_t>(), static_cast<zip_uint64_t>(view.size()) * size_of(view.dtype)}};
+    zip_buffer_fragment_t parts[2] = {{reinterpret_cast<zip_uint8_t*>(heads[i].data()), heads[i].size()},
+                                      {view.as<zip_uint8_t>(), static_cast<zip_uint64_t>(view.bytes())}};
     zip_source_t* source = zip_source_buffer_fragment(zip, parts, parts[1].length > 0 ? 2 : 1, 0);
     const std::string name = tensors[i].name + std::string(kSuffix);
     const zip_int64_t index =

@@ -187,7 +187,7 @@ void write_safetensors(const std::string& path, std::span<const NamedTensor> ten
     const auto& [name, view] = tensors[i];
     FLOE_CHECK(view.contiguous(), "tensor '{}' is written with gaps", name);
     if (name == "__metadata__") fail_user("{}: a tensor cannot be named '{}'", path, name);
-    const uint64_t end = offset + static_cast<uint64_t>(view.size()) * size_of(view.dtype);
+    const uint64_t end = offset + view.bytes();
     append(
         name,
         {{"dtype", safetensors_name(view.dtype)}, {"shape", view.shape()}, {"data_offsets", {offset, end}}});
@@ -207,7 +207,7 @@ void write_safetensors(const std::string& path, std::span<const NamedTensor> ten
   file.write(text.data(), text.size());
   for (const size_t i : order) {
     const View& view = tensors[i].view;
-    file.write(view.data, static_cast<size_t>(view.size()) * size_of(view.dtype));
+    file.write(view.data, view.bytes());
   }
   file.commit();
 }

@@ -78,6 +78,7 @@ struct View {
     for (int i = 0; i < rank; ++i) n *= dims[i];
     return n;
   }
+  size_t bytes() const { return static_cast<size_t>(size()) * size_of(dtype); }  // of its elements
   int64_t dim(int i) const { return dims[i < 0 ? rank + i : i]; }
   int64_t stride(int i) const { return strides[i < 0 ? rank + i : i]; }
   int64_t rows() const { return rank == 0 ? 1 : (dims[rank - 1] == 0 ? leading() : size() / dims[rank - 1]); }

@@ -2,13 +2,67 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "device/cpu/thread_pool.h"
+#include "ops/broadcast/broadcast.h"
+#include "ops/elementwise/elementwise.h"
 #include "ops/group/lower.h"
 #include "testing/op_case.h"
 
 namespace floe {
+
+std::vector<Tensor> interpreted(const GroupCase& g) {
+  Attrs attrs;
+  attrs.set("tape", TapePtr(std::make_shared<Tape>(g.tape())));
+  std::vector<Tensor> results = g.results();
+  std::vector<View> out;
+  for (Tensor& tensor : results) out.push_back(view_of(tensor));
+  const BoundKernel bound =
+      kernels_of(DeviceKind::cpu).named(DeviceKind::cpu, "group.tiles").bind({attrs, g.views, out, 1});
+  Tensor workspace(DType::u8, {static_cast<int64_t>(bound.workspace)});
+  ThreadPool pool(1);
+  bound.run({g.views, out, workspace.data(), &pool});
+  return results;
+}
+
+Value add_integer_outputs(GroupCase& g, Value x, Value y) {
+  const Value one = like(g.b, y, 1);
+  const Value sum = add(g.b, mul(g.b, x, x), elementwise(g.b, "neg", {y}));
+  g.output(sum);
+  g.output(elementwise(g.b, "floordiv", {sum, add(g.b, elementwise(g.b, "max", {y, one}), one)}));
+  g.output(elementwise(g.b, "rem", {sum, elementwise(g.b, "max", {elementwise(g.b, "abs", {y}), one})}));
+  g.output(cast(g.b, sum, DType::f32));
+  g.output(cast(g.b, cast(g.b, x, DType::f32), DType::i8));
+  const Value less = elementwise(g.b, "lt", {x, y});
+  const Value either = elementwise(g.b, "logical_or", {less, elementwise(g.b, "eq", {x, y})});
+  g.output(elementwise(g.b, "logical_not", {elementwise(g.b, "logical_and", {less, either})}));
+  g.output(select(g.b, either, x, y));
+  return either;
+}
+
+void expect_same_numbers(const Tensor& got, const Tensor& want, double ulps, const std::string& what) {
+  ASSERT_EQ(got.dtype(), want.dtype()) << what;
+  ASSERT_EQ(got.shape(), want.shape()) << what;
+  for (int64_t i = 0; i < got.size(); ++i) {
+    if (got.dtype() == DType::i64) {
+      ASSERT_EQ(got.as<int64_t>()[i], want.as<int64_t>()[i]) << what << " at " << i;
+      continue;
+    }
+    const double g = got.at(i), w = want.at(i);
+    if (std::isnan(w)) {
+      ASSERT_TRUE(std::isnan(g)) << what << " at " << i << ": " << g;
+    } else if (ulps == 0 || std::isinf(w)) {
+      ASSERT_TRUE(g == w && std::signbit(g) == std::signbit(w))
+          << what << " at " << i << ": " << g << ", " << w;
+    } else {
+      const double unit = std::max(std::ldexp(std::fabs(w), -23), 0x1p-149);
+      ASSERT_LE(std::fabs(g - w), ulps * unit) << what << " at " << i << ": " << g << ", " << w;
+    }
+  }
+}
 
 std::vector<Tensor> run_group_body(const Graph& body, const std::vector<Tensor*>& inputs, int threads,
                                    const std::vector<int>& over) {

@@ -60,6 +60,12 @@ Type fixed_type(DType dtype, const Shape& shape) {
   return type;
 }
 
+Shape fixed_shape(const Type& type) {
+  Shape shape;
+  for (const Dim& dim : type.dims) shape.push_back(dim.constant());
+  return shape;
+}
+
 struct CaseGraph {
   Graph graph{all_ops(), "case"};
   Values inputs;
@@ -95,11 +101,7 @@ ChosenKernel choose(const OpCase& c, const CaseGraph& built, Device& device) {
     if (!device.on_host()) {
       std::vector<View> inputs, outputs;
       for (const CaseInput& input : c.inputs) inputs.emplace_back(nullptr, input.dtype, input.shape);
-      for (const Type& type : node.types) {
-        Shape shape;
-        for (const Dim& dim : type.dims) shape.push_back(dim.constant());
-        outputs.emplace_back(nullptr, type.dtype, shape);
-      }
+      for (const Type& type : node.types) outputs.emplace_back(nullptr, type.dtype, fixed_shape(type));
       chosen.module = device.build(cuda_source(*tape, inputs, outputs, &chosen.attrs));
     }
   }
@@ -130,13 +132,9 @@ std::vector<Tensor> run_once(const OpCase& c, const std::vector<Tensor>& inputs)
     in_memory.emplace_back(*device, tensor.bytes());
     in_views.emplace_back(nullptr, tensor.dtype(), tensor.shape());
   }
-  std::vector<Shape> shapes;
   for (const Type& type : node.types) {
-    Shape shape;
-    for (const Dim& dim : type.dims) shape.push_back(dim.constant());
-    out_memory.emplace_back(*device, static_cast<size_t>(count(shape)) * size_of(type.dtype));
-    out_views.emplace_back(nullptr, type.dtype, shape);
-    shapes.push_back(shape);
+    out_views.emplace_back(nullptr, type.dtype, fixed_shape(type));
+    out_memory.emplace_back(*device, out_views.back().bytes());
   }
   const BoundKernel bound = chosen.kernel->bind(
       {chosen.attrs, in_views, out_views, c.threads, 0, device.get(), chosen.module.get()});
@@ -158,7 +156,7 @@ std::vector<Tensor> run_once(const OpCase& c, const std::vector<Tensor>& inputs)
   for (size_t k = 0; k < out_views.size(); ++k) {
     out_memory[k].fetch();
     EXPECT_TRUE(out_memory[k].intact()) << c.op << " wrote beside output " << k;
-    Tensor tensor(out_views[k].dtype, shapes[k]);
+    Tensor tensor(out_views[k].dtype, out_views[k].shape());
     if (tensor.bytes() > 0) std::memcpy(tensor.data(), out_memory[k].contents(), tensor.bytes());
     outputs.push_back(std::move(tensor));
   }

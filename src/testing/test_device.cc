@@ -14,6 +14,7 @@ class SkipsWithoutGpu : public testing::Environment {
  public:
   void SetUp() override {
     std::string why_not;
+    // GoogleTest then says that the tests passed; ctest goes by these words (cmake/rooms.cmake).
     if (test_device_kind() == DeviceKind::cuda && !has_cuda_device(&why_not))
       GTEST_SKIP() << "FLOE_TEST_DEVICE is cuda, but " << why_not;
   }
@@ -27,7 +28,7 @@ DeviceKind test_device_kind() {
   static const DeviceKind once = [] {
     DeviceKind kind = DeviceKind::cpu;
     const char* name = std::getenv("FLOE_TEST_DEVICE");
-    if (name != nullptr && std::string_view(name) != "") parse(name, &kind);
+    if (name != nullptr && !std::string_view(name).empty()) parse(name, &kind);
     return kind;
   }();
   return once;

@@ -80,10 +80,7 @@ DecodeEngine::~DecodeEngine() {
 
 size_t DecodeEngine::cache_bytes() const {
   size_t bytes = 0;
-  for (const std::string& name : cache_names_) {
-    const View view = state_.view(name);
-    bytes += static_cast<size_t>(view.size()) * size_of(view.dtype);
-  }
+  for (const std::string& name : cache_names_) bytes += state_.view(name).bytes();
   return bytes;
 }
 

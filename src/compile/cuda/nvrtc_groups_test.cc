@@ -7,7 +7,7 @@
 namespace floe {
 namespace {
 
-void add_to(CudaGroups* groups, const CudaCase& g) {
+void add_to(CudaGroups* groups, const GroupCase& g) {
   Attrs attrs;
   std::vector<Tensor> results = g.results();
   std::vector<GroupOperand> in, out;
@@ -39,7 +39,7 @@ TEST(PrintedCuda, CompilesEveryScalarFunctionOfEveryType) {
                          : row.kind == Kind::floating ? is_float(type)
                                                       : type != DType::boolean;
       if (!takes || (row.name == "div" && !is_float(type))) continue;
-      CudaCase g(row.name);
+      GroupCase g(row.name);
       Values operands;
       for (int i = 0; i < row.arity; ++i) {
         const bool condition = row.kind == Kind::select && i == 0;

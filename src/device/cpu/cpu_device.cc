@@ -8,9 +8,6 @@
 namespace floe {
 namespace {
 
-// Each block knows its size, in a line of its own in front.
-constexpr size_t kHeader = 256;
-
 struct HostMark : Device::Mark {
   std::chrono::steady_clock::time_point at = std::chrono::steady_clock::now();
   double seconds_since(const Mark& earlier) const override {
@@ -22,22 +19,13 @@ struct HostMark : Device::Mark {
 
 void* CpuDevice::allocate(size_t bytes) {
   if (bytes == 0) return nullptr;
-  const size_t whole = (bytes + kHeader - 1) / kHeader * kHeader + kHeader;
-  auto* memory = static_cast<char*>(std::aligned_alloc(kHeader, whole));
+  constexpr size_t kAlign = 256;
+  void* memory = std::aligned_alloc(kAlign, (bytes + kAlign - 1) / kAlign * kAlign);
   if (memory == nullptr) throw std::bad_alloc();
-  std::memcpy(memory, &bytes, sizeof(bytes));
-  in_use_ += bytes;
-  return memory + kHeader;
+  return memory;
 }
 
-void CpuDevice::release(void* memory) noexcept {
-  if (memory == nullptr) return;
-  char* start = static_cast<char*>(memory) - kHeader;
-  size_t bytes = 0;
-  std::memcpy(&bytes, start, sizeof(bytes));
-  in_use_ -= bytes;
-  std::free(start);
-}
+void CpuDevice::release(void* memory) noexcept { std::free(memory); }
 
 void CpuDevice::upload(void* to, const void* from, size_t bytes) {
   if (bytes > 0) std::memmove(to, from, bytes);

@@ -24,12 +24,10 @@ class CpuDevice : public Device {
   void release_host(void* memory) noexcept override { release(memory); }
   std::unique_ptr<Recording> record(const std::function<void()>&) override { return nullptr; }
   ThreadPool* pool() const override { return pool_; }
-  size_t memory_in_use() const override { return in_use_; }
 
  private:
   std::unique_ptr<ThreadPool> own_;
   ThreadPool* pool_;
-  size_t in_use_ = 0;
 };
 
 }  // namespace floe

@@ -50,7 +50,6 @@ CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal) {
   FLOE_CUDA_CALL(cudaGetDeviceProperties(&properties, ordinal));
   name_ = properties.name;
   sm_ = properties.major * 10 + properties.minor;
-  processors_ = properties.multiProcessorCount;
   if (sm_ < 80) {
     throw Error(ErrorKind::device, fmt::format("{} has compute capability {}.{}; 8.0 is needed", name_,
                                                properties.major, properties.minor));
@@ -58,10 +57,7 @@ CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal) {
   FLOE_CUDA_CALL(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
 }
 
-CudaDevice::~CudaDevice() {
-  for (const auto& [memory, bytes] : sizes_) cudaFree(memory);
-  cudaStreamDestroy(stream_);
-}
+CudaDevice::~CudaDevice() { cudaStreamDestroy(stream_); }
 
 void* CudaDevice::allocate(size_t bytes) {
   if (bytes == 0) return nullptr;
@@ -74,23 +70,11 @@ void* CudaDevice::allocate(size_t bytes) {
     throw Error(ErrorKind::device, fmt::format("{}: {} bytes of memory asked for, {} of {} free: {}", name_,
                                                bytes, available, total, cudaGetErrorString(code)));
   }
-  const std::lock_guard lock(mutex_);
-  sizes_[memory] = bytes;
-  in_use_ += bytes;
   return memory;
 }
 
-void CudaDevice::release(void* memory) noexcept {
-  if (memory == nullptr) return;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = sizes_.find(memory);
-    if (found == sizes_.end()) return;
-    in_use_ -= found->second;
-    sizes_.erase(found);
-  }
-  cudaFree(memory);  // waits for what still uses it
-}
+// Waits for what still uses the memory.
+void CudaDevice::release(void* memory) noexcept { cudaFree(memory); }
 
 void CudaDevice::upload(void* to, const void* from, size_t bytes) {
   if (bytes > 0) FLOE_CUDA_CALL(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_));

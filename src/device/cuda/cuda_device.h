@@ -1,9 +1,5 @@
 // One GPU: its memory, one stream, recordings as CUDA graphs.
 #pragma once
-#include <atomic>
-#include <map>
-#include <mutex>
-#include <vector>
 
 #include "device/cuda/check.h"
 #include "device/device.h"
@@ -17,9 +13,6 @@ class CudaDevice : public Device {
 
   DeviceKind kind() const override { return DeviceKind::cuda; }
   std::string name() const override { return name_; }
-  int ordinal() const { return ordinal_; }
-  int sm() const { return sm_; }                  // 90 for compute capability 9.0
-  int processors() const { return processors_; }  // streaming multiprocessors
 
   void* allocate(size_t bytes) override;
   void release(void* memory) noexcept override;
@@ -34,18 +27,13 @@ class CudaDevice : public Device {
   std::unique_ptr<Recording> record(const std::function<void()>& queue) override;
   std::unique_ptr<Module> build(const std::string& source) override;
   void* stream() const override { return stream_; }
-  size_t memory_in_use() const override { return in_use_; }
   size_t reported_in_use() const override;
 
  private:
   int ordinal_;
   int sm_ = 0;
-  int processors_ = 0;
   std::string name_;
   cudaStream_t stream_ = nullptr;
-  std::mutex mutex_;
-  std::map<void*, size_t> sizes_;
-  std::atomic<size_t> in_use_ = 0;
 };
 
 }  // namespace floe

@@ -1,6 +1,7 @@
 // Kernels from text on a GPU. A library of the run time's own API: no call of the driver is needed, and a
 // kernel of it is launched like one that was linked.
 #include "base/error.h"
+#include "device/cuda/cache_folder.h"
 #include "device/cuda/cuda_device.h"
 #include "device/cuda/nvrtc.h"
 

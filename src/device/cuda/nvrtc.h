@@ -32,9 +32,6 @@ class Nvrtc {
   std::string version_;
 };
 
-// FLOE_CACHE_DIR, else floe below XDG_CACHE_HOME, else ~/.cache/floe; "" when the environment names none.
-std::string kernel_cache_folder();
-
 // What Nvrtc::compile gives, from a file of `folder` where one is there. The file's name is made of
 // everything the machine code depends on; it is written under another name and renamed, so processes may
 // share the folder. A file that is damaged is made anew. A folder that cannot be written is done without, as

@@ -1,13 +1,11 @@
 // The cache of compiled kernels: one file a source, checked before it is believed.
-#include <sys/stat.h>
-
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <optional>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "device/cuda/cache_folder.h"
 #include "device/cuda/nvrtc.h"
 
 namespace floe {
@@ -55,35 +53,16 @@ std::optional<std::string> kept(const std::string& path, size_t source_bytes) {
   return std::string(code);
 }
 
+// Where it cannot be kept the next program compiles again.
 void keep(const std::string& path, const std::string& code, size_t source_bytes) {
   Header header{{}, source_bytes, code.size(), hash64(code)};
   std::memcpy(header.magic, kMagic, sizeof kMagic);
-  FileWriter file(path);
-  file.write(&header, sizeof header);
-  file.write(code.data(), code.size());
-  file.commit();
-}
-
-// With the folders above it, as far as they can be made.
-void make_folder(const std::string& folder) {
-  for (size_t slash = folder.find('/', 1);; slash = folder.find('/', slash + 1)) {
-    ::mkdir(folder.substr(0, slash).c_str(), 0777);  // where it fails, writing the file does, too
-    if (slash == std::string::npos) return;
-  }
+  std::string file(sizeof header, '\0');
+  std::memcpy(file.data(), &header, sizeof header);
+  write_to_cache(path, file + code);
 }
 
 }  // namespace
-
-std::string kernel_cache_folder() {
-  const auto variable = [](const char* name) {
-    const char* value = std::getenv(name);
-    return std::string(value == nullptr ? "" : value);
-  };
-  if (const std::string folder = variable("FLOE_CACHE_DIR"); !folder.empty()) return folder;
-  if (const std::string folder = variable("XDG_CACHE_HOME"); !folder.empty()) return folder + "/floe";
-  if (const std::string folder = variable("HOME"); !folder.empty()) return folder + "/.cache/floe";
-  return "";
-}
 
 std::string compile_cached(const Nvrtc& nvrtc, const std::string& source, int sm, const std::string& folder) {
   if (folder.empty()) return nvrtc.compile(source, sm);
@@ -92,12 +71,7 @@ std::string compile_cached(const Nvrtc& nvrtc, const std::string& source, int sm
   const std::string path = fmt::format("{}/{}.cubin", folder, hash128(key + "\n" + source));
   if (std::optional<std::string> code = kept(path, source.size())) return *std::move(code);
   std::string code = nvrtc.compile(source, sm);
-  try {
-    make_folder(folder);
-    keep(path, code, source.size());
-  } catch (const Error&) {
-    // Read-only, full or not a folder: the next program compiles again.
-  }
+  keep(path, code, source.size());
   return code;
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/temp_folder_for_test.h"
+#include "device/cuda/cache_folder.h"
 
 #define FLOE_NEEDS_NVRTC()  \
   std::string floe_why_not; \
@@ -85,6 +86,13 @@ TEST(KernelCache, IsWhereTheEnvironmentSays) {
   EXPECT_EQ(kernel_cache_folder(), "/home/a/.cache/floe");
   const Variable no_home("HOME", nullptr);
   EXPECT_EQ(kernel_cache_folder(), "");
+}
+
+TEST(KernelCache, WritesAFileWithItsFoldersOrSaysThatItCannot) {
+  const TempFolder temp;
+  EXPECT_TRUE(write_to_cache(temp.file("a/b/c"), "kept"));
+  EXPECT_EQ(read_file(temp.file("a/b/c")), "kept");
+  EXPECT_FALSE(write_to_cache("/proc/no/such/folder/c", "kept"));
 }
 
 TEST(KernelCache, GivesWhatWasCompiledBefore) {

@@ -126,4 +126,11 @@ void strided_copy(const CopyPlan& plan, const void* from, void* to, ThreadPool& 
   }
 }
 
+void add_copy_kernel_cpu(KernelTable& table, const CopyKernel& what) {
+  table.add(copy_kernel(what, DeviceKind::cpu,
+                        [](const CopyPlan& plan, const void* from, void* to, const KernelRun& run) {
+                          strided_copy(plan, from, to, *run.pool);
+                        }));
+}
+
 }  // namespace floe

@@ -8,4 +8,6 @@ class ThreadPool;
 
 void strided_copy(const CopyPlan& plan, const void* from, void* to, ThreadPool& pool);
 
+void add_copy_kernel_cpu(KernelTable& table, const CopyKernel& what);
+
 }  // namespace floe

@@ -1,12 +1,12 @@
 #include "kernel/cuda/gemm_choices.h"
 
-#include <filesystem>
 #include <map>
 #include <mutex>
 #include <sstream>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "device/cuda/cache_folder.h"
 
 namespace floe {
 namespace {
@@ -33,16 +33,10 @@ Choices read(const std::string& path) {
   return choices;
 }
 
-void write(const std::string& path, const Choices& choices) {
-  if (path.empty()) return;
+std::string text_of(const Choices& choices) {
   std::string text = std::string(kHead) + "\n";
   for (const auto& [key, choice] : choices) text += key + "\t" + choice + "\n";
-  try {
-    std::filesystem::create_directories(folder_of(path));
-    write_file(path, text);
-  } catch (const Error&) {
-  } catch (const std::filesystem::filesystem_error&) {
-  }
+  return text;
 }
 
 }  // namespace
@@ -60,7 +54,7 @@ std::string GemmChoices::of(const std::string& key, const std::function<std::str
   folder->second[key] = choice;
   Choices all = read(path);  // another process may have added some
   all.insert(folder->second.begin(), folder->second.end());
-  write(path, all);
+  if (!path.empty()) write_to_cache(path, text_of(all));
   return choice;
 }
 

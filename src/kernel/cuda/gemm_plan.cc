@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "base/error.h"
+#include "device/cuda/cache_folder.h"
 #include "device/cuda/check.h"
-#include "device/cuda/nvrtc.h"
 #include "kernel/cuda/gemm_choices.h"
 
 namespace floe {

@@ -179,4 +179,11 @@ void queue_strided_copy(const CopyPlan& plan, const void* from, void* to, void* 
   with_type(words.element, [&]<class T>(T) { queue_words<T>(words, from, to, stream); });
 }
 
+void add_copy_kernel_cuda(KernelTable& table, const CopyKernel& what) {
+  table.add(copy_kernel(what, DeviceKind::cuda,
+                        [](const CopyPlan& plan, const void* from, void* to, const KernelRun& run) {
+                          queue_strided_copy(plan, from, to, run.stream);
+                        }));
+}
+
 }  // namespace floe

@@ -60,6 +60,20 @@ struct AttentionPointers {
   float *to_lse = nullptr, *weights = nullptr, *workspace = nullptr;
 };
 
+// What every kernel of the gradient reads and writes, into its own arguments.
+template <class T, class Arguments>
+void set_gradient_pointers(const AttentionPointers& data, Arguments* f) {
+  f->q = static_cast<const T*>(data.q);
+  f->k = static_cast<const T*>(data.k);
+  f->v = static_cast<const T*>(data.v);
+  f->out = static_cast<const T*>(data.out);
+  f->dout = static_cast<const T*>(data.dout);
+  f->lse = data.lse;
+  f->dq = static_cast<T*>(data.dq);
+  f->dk = static_cast<T*>(data.dk);
+  f->dv = static_cast<T*>(data.dv);
+}
+
 template <class T>
 void queue_plain_forward(const AttentionProblem& problem, const AttentionPointers& data, void* stream);
 template <class T>

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "ops/attention/attention.h"
+#include "ops/attention/attention_cases_for_test.h"
 #include "testing/op_case.h"
 #include "testing/test_device.h"
 
@@ -36,29 +37,9 @@ OpCase forward(const Sizes& s) {
             CaseInput::normal({s.batch, s.keys, s.key_heads, s.value_width}, s.dtype)},
            {{"causal", s.causal},
             {"scale", 1 / std::sqrt(static_cast<double>(std::max<int64_t>(1, s.width)))},
-            {"lengths", !s.lengths.empty()},
-            {"dropout", s.dropout},
-            {"op_id", int64_t{11}}}};
+            {"lengths", !s.lengths.empty()}}};
   if (!s.lengths.empty()) c.inputs.push_back(CaseInput::of(Tensor::from_ints({s.batch}, s.lengths)));
-  if (s.dropout > 0) {
-    std::vector<int32_t> ordinals(static_cast<size_t>(s.batch));
-    std::iota(ordinals.begin(), ordinals.end(), 40);
-    c.inputs.push_back(CaseInput::of(Tensor::from_ints({}, {-7})));
-    c.inputs.push_back(CaseInput::of(Tensor::from_ints({s.batch}, ordinals)));
-  }
-  return c;
-}
-
-// With the out and lse that belong to q, k, v.
-OpCase backward(const OpCase& forward_case) {
-  OpCase c = forward_case;
-  c.op = "attention_grad";
-  const std::vector<RefTensor> inputs = case_inputs(forward_case);
-  const std::vector<RefTensor> results = reference(forward_case);
-  for (size_t i = 0; i < 3; ++i) c.inputs[i] = CaseInput::of(tensor_of(inputs[i]));
-  c.inputs.insert(c.inputs.begin() + 3,
-                  {CaseInput::of(tensor_of(results[0])), CaseInput::of(tensor_of(results[1])),
-                   CaseInput::normal(results[0].shape, forward_case.inputs[0].dtype)});
+  add_dropout(s.batch, s.dropout, &c);
   return c;
 }
 

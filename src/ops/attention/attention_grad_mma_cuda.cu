@@ -433,15 +433,7 @@ void queue_by_length(const MmaGrad<T>& f, void* stream) {
 template <class T>
 void queue_mma_grad(const AttentionProblem& s, const AttentionPointers& data, void* stream) {
   MmaGrad<T> f{s};
-  f.q = static_cast<const T*>(data.q);
-  f.k = static_cast<const T*>(data.k);
-  f.v = static_cast<const T*>(data.v);
-  f.out = static_cast<const T*>(data.out);
-  f.dout = static_cast<const T*>(data.dout);
-  f.lse = data.lse;
-  f.dq = static_cast<T*>(data.dq);
-  f.dk = static_cast<T*>(data.dk);
-  f.dv = static_cast<T*>(data.dv);
+  set_gradient_pointers<T>(data, &f);
   f.delta = data.workspace;
   const int widest = s.width > s.value_width ? s.width : s.value_width;
   if (widest <= 32) return queue_by_length<T, 32>(f, stream);

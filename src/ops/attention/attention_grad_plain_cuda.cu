@@ -247,15 +247,7 @@ int parts_of(int features) { return (features + kPlainTile - 1) / kPlainTile; }
 template <class T>
 void queue_plain_grad(const AttentionProblem& s, const AttentionPointers& data, void* stream) {
   PlainGrad<T> f{s};
-  f.q = static_cast<const T*>(data.q);
-  f.k = static_cast<const T*>(data.k);
-  f.v = static_cast<const T*>(data.v);
-  f.out = static_cast<const T*>(data.out);
-  f.dout = static_cast<const T*>(data.dout);
-  f.lse = data.lse;
-  f.dq = static_cast<T*>(data.dq);
-  f.dk = static_cast<T*>(data.dk);
-  f.dv = static_cast<T*>(data.dv);
+  set_gradient_pointers<T>(data, &f);
   f.q_vectors = loads_vectors<T>(data.q, s.q, s.width);
   f.k_vectors = loads_vectors<T>(data.k, s.k, s.width);
   f.v_vectors = loads_vectors<T>(data.v, s.v, s.value_width);

@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "ops/all.h"
+#include "ops/attention/attention_cases_for_test.h"
 #include "testing/op_case.h"
 
 namespace floe {
@@ -38,36 +39,13 @@ void add_mask(const Sizes& s, OpCase* c) {
   c->attrs.set("lengths", !s.lengths.empty());
 }
 
-void add_dropout(const Sizes& s, OpCase* c) {
-  c->attrs.set("dropout", s.dropout);
-  c->attrs.set("op_id", int64_t{11});
-  if (s.dropout == 0) return;
-  std::vector<int32_t> ordinals(static_cast<size_t>(s.batch));
-  std::iota(ordinals.begin(), ordinals.end(), 40);
-  c->inputs.push_back(CaseInput::of(Tensor::from_ints({}, {-7})));
-  c->inputs.push_back(CaseInput::of(Tensor::from_ints({s.batch}, ordinals)));
-}
-
 OpCase forward(const Sizes& s) {
   OpCase c{"attention",
            {CaseInput::normal({s.batch, s.queries, s.heads, s.width}),
             CaseInput::normal({s.batch, s.keys, s.key_heads, s.width}),
             CaseInput::normal({s.batch, s.keys, s.key_heads, s.value_width})}};
   add_mask(s, &c);
-  add_dropout(s, &c);
-  return c;
-}
-
-// With the out and lse that belong to q, k, v.
-OpCase backward(const OpCase& forward_case) {
-  OpCase c = forward_case;
-  c.op = "attention_grad";
-  const std::vector<RefTensor> inputs = case_inputs(forward_case);
-  const std::vector<RefTensor> results = reference(forward_case);
-  for (size_t i = 0; i < 3; ++i) c.inputs[i] = CaseInput::of(tensor_of(inputs[i]));
-  const auto at = c.inputs.begin() + 3;
-  CaseInput dout = CaseInput::normal(results[0].shape);
-  c.inputs.insert(at, {CaseInput::of(tensor_of(results[0])), CaseInput::of(tensor_of(results[1])), dout});
+  add_dropout(s.batch, s.dropout, &c);
   return c;
 }
 

@@ -13,26 +13,12 @@
 namespace floe {
 namespace {
 
-std::vector<Tensor> interpreted(const CudaCase& g) {
-  Attrs attrs;
-  attrs.set("tape", TapePtr(std::make_shared<Tape>(g.tape())));
-  std::vector<Tensor> results = g.results();
-  std::vector<View> out;
-  for (Tensor& tensor : results) out.push_back(view_of(tensor));
-  const BoundKernel bound =
-      kernels_of(DeviceKind::cpu).named(DeviceKind::cpu, "group.tiles").bind({attrs, g.views, out, 1});
-  Tensor workspace(DType::u8, {static_cast<int64_t>(bound.workspace)});
-  ThreadPool pool(1);
-  bound.run({g.views, out, workspace.data(), &pool});
-  return results;
-}
-
 // Cases on the GPU, all from one module.
 class OnDevice {
  public:
-  explicit OnDevice(const std::vector<const CudaCase*>& cases) : device_(open_test_device()) {
+  explicit OnDevice(const std::vector<const GroupCase*>& cases) : device_(open_test_device()) {
     CudaGroups groups;
-    for (const CudaCase* g : cases) {
+    for (const GroupCase* g : cases) {
       Attrs attrs;
       const Tape tape = g->tape();
       attrs.set("tape", TapePtr(std::make_shared<Tape>(tape)));
@@ -47,7 +33,7 @@ class OnDevice {
   }
 
   // Result k lies over input over[k] where that is given and not negative.
-  std::vector<Tensor> run(const CudaCase& g, size_t index, const std::vector<int>& over = {}) {
+  std::vector<Tensor> run(const GroupCase& g, size_t index, const std::vector<int>& over = {}) {
     std::vector<DeviceBuffer> memory;
     std::vector<View> in = g.views, out;
     for (size_t k = 0; k < in.size(); ++k) {
@@ -98,46 +84,25 @@ class OnDevice {
   std::vector<Attrs> attrs_;
 };
 
-// `ulps` 0: equal, also in the sign of a zero.
-void expect_equal(const Tensor& got, const Tensor& want, double ulps, const std::string& what) {
-  if (got.bytes() == 0 || std::memcmp(got.data(), want.data(), got.bytes()) == 0) return;
-  for (int64_t i = 0; i < got.size(); ++i) {
-    if (got.dtype() == DType::i64) {
-      ASSERT_EQ(got.as<int64_t>()[i], want.as<int64_t>()[i]) << what << " at " << i;
-      continue;
-    }
-    const double g = got.at(i), w = want.at(i);
-    if (std::isnan(w)) {
-      ASSERT_TRUE(std::isnan(g)) << what << " at " << i << ": " << g;
-    } else if (ulps == 0 || std::isinf(w)) {
-      ASSERT_TRUE(g == w && std::signbit(g) == std::signbit(w))
-          << what << " at " << i << ": " << g << ", " << w;
-    } else {
-      const double unit = std::max(std::ldexp(std::fabs(w), -23), 0x1p-149);
-      ASSERT_LE(std::fabs(g - w), ulps * unit) << what << " at " << i << ": " << g << ", " << w;
-    }
-  }
-}
-
 TEST(GroupOnGpu, GivesTheInterpretersBits) {
   FLOE_NEEDS_CUDA();
   const CudaCases cases;
-  std::vector<const CudaCase*> pointers;
+  std::vector<const GroupCase*> pointers;
   for (const auto& g : cases.all()) pointers.push_back(g.get());
   OnDevice on(pointers);
   for (size_t k = 0; k < pointers.size(); ++k) {
-    const CudaCase& g = *pointers[k];
+    const GroupCase& g = *pointers[k];
     // CUDA's sinf and cosf are within 2 units, powf within 4; the host's C library within 1.
     const double ulps = g.name == "row_sin" || g.name == "row_cos" ? 3 : g.name == "row_pow" ? 5 : 0;
     const std::vector<Tensor> want = interpreted(g), got = on.run(g, k);
     for (size_t r = 0; r < want.size(); ++r) {
-      expect_equal(got[r], want[r], ulps, g.name + " result " + std::to_string(r));
+      expect_same_numbers(got[r], want[r], ulps, g.name + " result " + std::to_string(r));
     }
   }
 }
 
 // y0 = silu(x + bias) * s, y1 = x - y0, y2 = dropout(y0), in the type of the operands.
-void add_results(CudaCase* g, const Values& operands, const Values& random) {
+void add_results(GroupCase* g, const Values& operands, const Values& random) {
   const Value y0 = mul(g->b, elementwise(g->b, "silu", {add(g->b, operands[0], operands[1])}), operands[2]);
   g->output(y0);
   g->output(sub(g->b, operands[0], y0));
@@ -149,7 +114,7 @@ TEST(GroupOnGpu, ComputesHalvesInFloatAndRoundsWhereItStores) {
   for (const DType type : {DType::bf16, DType::f16}) {
     for (const Shape& shape : {Shape{6, 64}, Shape{5, 33}, Shape{1, 4001}, Shape{3, 7, 512},
                                Shape{2, 40000, 8}, Shape{70001, 33}}) {
-      CudaCase half(std::string(name_of(type)) + text_of(shape)), full("full");
+      GroupCase half(std::string(name_of(type)) + text_of(shape)), full("full");
       Shape ones(shape.size(), shape[0]);
       for (size_t k = 1; k < ones.size(); ++k) ones[k] = 1;
       Values halves, fulls;
@@ -171,7 +136,7 @@ TEST(GroupOnGpu, ComputesHalvesInFloatAndRoundsWhereItStores) {
       for (size_t r = 0; r < 2; ++r) {
         Tensor rounded(type, want[r].shape());
         for (int64_t i = 0; i < rounded.size(); ++i) rounded.set(i, want[r].at(i));
-        expect_equal(got[r], rounded, 0, half.name + " result " + std::to_string(r));
+        expect_same_numbers(got[r], rounded, 0, half.name + " result " + std::to_string(r));
       }
       // 1 / (1 - p) is rounded to the type, so the kept values differ; which are kept does not.
       for (int64_t i = 0; i < want[2].size(); ++i) {
@@ -185,14 +150,14 @@ TEST(GroupOnGpu, ComputesHalvesInFloatAndRoundsWhereItStores) {
 TEST(GroupOnGpu, WritesResultsOverInputs) {
   FLOE_NEEDS_CUDA();
   for (const Shape& shape : {Shape{60, 640}, Shape{500, 33}, Shape{3, 3000}, Shape{1, 1}}) {
-    CudaCase g("over " + text_of(shape));
+    GroupCase g("over " + text_of(shape));
     const Value x = g.normal(shape), bias = g.normal({shape[1]}), s = g.normal({shape[0], 1});
     add_results(&g, {x, bias, s}, {g.integers(DType::i32, {}, 9), g.integers(DType::i32, {shape[0]}, 9)});
     OnDevice on({&g});
     const std::vector<Tensor> want = interpreted(g);
     for (const std::vector<int>& over : {std::vector<int>{0, -1, -1}, {-1, 0, -1}, {-1, -1, 0}}) {
       const std::vector<Tensor> got = on.run(g, 0, over);
-      for (size_t r = 0; r < want.size(); ++r) expect_equal(got[r], want[r], 0, g.name);
+      for (size_t r = 0; r < want.size(); ++r) expect_same_numbers(got[r], want[r], 0, g.name);
     }
   }
 }

@@ -344,9 +344,7 @@ void run_plan(const Plan& p, const KernelRun& run) {
   if (!p.gradients) return;
   const View& dweight_view = run.outputs[4];
   if (p.rows == 0 && dweight_view.size() > 0) {
-    FLOE_CUDA_CALL(cudaMemsetAsync(dweight, 0,
-                                   static_cast<size_t>(dweight_view.size()) * size_of(dweight_view.dtype),
-                                   static_cast<cudaStream_t>(run.stream)));
+    FLOE_CUDA_CALL(cudaMemsetAsync(dweight, 0, dweight_view.bytes(), static_cast<cudaStream_t>(run.stream)));
   }
   if (p.wide_dweight) round_values<T>(dweight_sum, dweight_view.data, dweight_view.size(), run.stream);
   if (p.bias) {

@@ -1,6 +1,6 @@
-// matmul on the GPU. f32, and bf16 by a weight that no entry changes: our own product, whose rows do not
-// depend on how many there are. Other bf16: cuBLASLt with bias and ReLU in its epilogue, other activations in
-// a pass of our own over the result as it is stored, so a bf16 result is rounded once before and once after.
+// matmul on the GPU. f32: our own product, whose rows do not depend on each other. bf16: cuBLASLt with bias
+// and ReLU in its epilogue, other activations in a pass of our own over the result as it is stored, so a bf16
+// result is rounded once before and once after.
 #include <memory>
 
 #include "kernel/cuda/gemm.h"
@@ -36,20 +36,17 @@ BoundKernel bind(const KernelCall& call) {
   }
   shape.bias = call.inputs.size() > 2;
   find_activation(call.attrs.text("activation", ""), &shape.activation);
-  const RowGemm rows{.m = shape.m,
-                     .n = shape.n,
-                     .k = shape.k,
-                     .batch = shape.batch,
-                     .transpose_a = shape.transpose_a,
-                     .transpose_b = shape.transpose_b,
-                     .in = shape.in,
-                     .out = shape.out,
-                     .one_b = b.rank == 2,
-                     .activation = shape.activation};
-  if (rows.supported() && (shape.in == DType::f32 || (call.frozen_inputs & 2) != 0)) {
-    return {0, [rows](const KernelRun& run) {
-              rows.run(run.inputs[0].data, run.inputs[1].data, run.outputs[0].data,
-                       run.inputs.size() > 2 ? run.inputs[2].data : nullptr, run.stream);
+  if (shape.in == DType::f32) {
+    const RowGemm rows{.m = shape.m,
+                       .n = shape.n,
+                       .k = shape.k,
+                       .batch = shape.batch,
+                       .transpose_a = shape.transpose_a,
+                       .transpose_b = shape.transpose_b,
+                       .activation = shape.activation};
+    return {0, [rows, has_bias = shape.bias](const KernelRun& run) {
+              rows.run(run.inputs[0].as<float>(), run.inputs[1].as<float>(), run.outputs[0].as<float>(),
+                       has_bias ? run.inputs[2].as<float>() : nullptr, run.stream);
             }};
   }
   const auto gemm = std::make_shared<const CudaGemm>(shape);
@@ -67,7 +64,7 @@ BoundKernel bind(const KernelCall& call) {
 void add_matmul_cuda(KernelTable& table) {
   table.add({.op = "matmul",
              .device = DeviceKind::cuda,
-             .name = "matmul.cublaslt",
+             .name = "matmul.cuda",
              .supports = supports,
              .bind = bind});
 }

@@ -4,9 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <cstring>
 #include <limits>
-#include <memory>
 #include <string>
 
 #include "testing/op_case.h"
@@ -128,51 +126,6 @@ TEST(MatmulCuda, NanAndInfinityPassThroughEpilogues) {
         c.inputs[1] = CaseInput::of(std::move(b));
         check_kernel(c);
       }
-    }
-  }
-}
-
-// y = gelu(a w^T + bias) of bf16 by a weight that does not change: [rows, k] of `a`, all of w.
-Tensor by_frozen_weight(const Tensor& a, const Tensor& w, const Tensor& bias, int64_t rows) {
-  const Attrs attrs{{"transpose_b", true}, {"activation", std::string("gelu")}};
-  const int64_t k = w.shape()[1], n = w.shape()[0];
-  const std::unique_ptr<Device> device = open_test_device();
-  Tensor y(DType::bf16, {rows, n});
-  const DeviceBuffer a_memory(*device, static_cast<size_t>(rows * k) * 2), w_memory(*device, w.bytes()),
-      bias_memory(*device, bias.bytes()), y_memory(*device, y.bytes());
-  device->upload(a_memory.data(), a.data(), a_memory.bytes());
-  device->upload(w_memory.data(), w.data(), w.bytes());
-  device->upload(bias_memory.data(), bias.data(), bias.bytes());
-  const std::vector<View> inputs{{a_memory.data(), DType::bf16, {rows, k}},
-                                 {w_memory.data(), DType::bf16, {n, k}},
-                                 {bias_memory.data(), DType::bf16, {n}}};
-  const std::vector<View> outputs{{y_memory.data(), DType::bf16, {rows, n}}};
-  const Kernel& kernel = test_kernels().named(DeviceKind::cuda, "matmul.cublaslt");
-  const BoundKernel bound = kernel.bind({attrs, inputs, outputs, 1, /*frozen_inputs=*/2, device.get()});
-  const DeviceBuffer workspace(*device, bound.workspace);
-  bound.run({inputs, outputs, workspace.data(), nullptr, nullptr, device->stream()});
-  device->download(y.data(), y_memory.data(), y.bytes());
-  device->wait();
-  return y;
-}
-
-TEST(MatmulCuda, ByAFrozenWeightARowHasTheSameBitsForAnyNumberOfRows) {
-  FLOE_NEEDS_CUDA();
-  for (const auto& [k, n] : {std::array<int64_t, 2>{520, 101}, {64, 24}, {8, 9000}, {1032, 40}}) {
-    SCOPED_TRACE(fmt::format("{} by {}", k, n));
-    constexpr int64_t kRows = 200;
-    OpCase c =
-        case_of(DType::bf16, {kRows, k}, {n, k}, {.transpose_b = true, .bias = true, .activation = "gelu"});
-    Tensor a(DType::bf16, {kRows, k}), w(DType::bf16, {n, k}), bias(DType::bf16, {n});
-    for (int64_t i = 0; i < a.size(); ++i) a.set(i, static_cast<double>((i * 7919) % 1009) / 1009 - 0.4);
-    for (int64_t i = 0; i < w.size(); ++i) w.set(i, static_cast<double>((i * 6947) % 997) / 997 - 0.5);
-    for (int64_t i = 0; i < n; ++i) bias.set(i, static_cast<double>(i % 7) / 7);
-    c.inputs = {CaseInput::of(copy_of(a)), CaseInput::of(copy_of(w)), CaseInput::of(copy_of(bias))};
-    const Tensor all = by_frozen_weight(a, w, bias, kRows);
-    expect_close(all, reference(c)[0], 2, "all rows");  // one rounding
-    for (const int64_t rows : {1, 2, 7, 16, 17, 32, 33, 64, 65}) {
-      const Tensor part = by_frozen_weight(a, w, bias, rows);
-      EXPECT_EQ(std::memcmp(part.data(), all.data(), part.bytes()), 0) << rows << " rows";
     }
   }
 }

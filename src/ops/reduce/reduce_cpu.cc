@@ -10,6 +10,7 @@
 #include "device/cpu/thread_pool.h"
 #include "kernel/cpu/sums.h"
 #include "kernel/kernel.h"
+#include "ops/reduce/reduce_kernel.h"
 
 namespace floe {
 namespace {
@@ -17,27 +18,6 @@ namespace {
 constexpr int64_t kRowBlock = 256;      // of a bias gradient: enough blocks for all threads
 constexpr int64_t kColumnBlock = 1024;  // floats of a running row: 4 KiB in L1
 constexpr int64_t kGrain = 1 << 14;     // elements a task reads
-
-struct Joined {
-  std::vector<int64_t> dims;
-  std::vector<bool> reduced;
-};
-
-Joined join_dims(const View& x, const std::vector<int64_t>& axes) {
-  std::vector<bool> reduced(static_cast<size_t>(x.rank), false);
-  for (const int64_t axis : axes) reduced[static_cast<size_t>(axis < 0 ? axis + x.rank : axis)] = true;
-  Joined out;
-  for (int i = 0; i < x.rank; ++i) {
-    if (x.dims[i] == 1) continue;
-    if (!out.dims.empty() && out.reduced.back() == reduced[static_cast<size_t>(i)]) {
-      out.dims.back() *= x.dims[i];
-    } else {
-      out.dims.push_back(x.dims[i]);
-      out.reduced.push_back(reduced[static_cast<size_t>(i)]);
-    }
-  }
-  return out;
-}
 
 float block_of(bool is_sum, const float* x, int64_t n) { return is_sum ? block_sum(x, n) : block_max(x, n); }
 void row_to(bool is_sum, float* to, const float* x, int64_t n) {

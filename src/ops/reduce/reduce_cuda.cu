@@ -10,6 +10,7 @@
 
 #include "kernel/cuda/slices.cuh"
 #include "kernel/kernel.h"
+#include "ops/reduce/reduce_kernel.h"
 
 namespace floe {
 namespace {
@@ -236,27 +237,6 @@ __global__ void __launch_bounds__(256) any_kernel(const T* x, T* y, Side kept, S
   }
   fold_threads<32>(result, fold);
   if (threadIdx.x % 32 == 0) y[at] = StoreAs<T>()(result[0]);
-}
-
-struct Joined {
-  std::vector<int64_t> dims;
-  std::vector<bool> reduced;
-};
-
-Joined join_dims(const View& x, const std::vector<int64_t>& axes) {
-  std::vector<bool> reduced(static_cast<size_t>(x.rank), false);
-  for (const int64_t axis : axes) reduced[static_cast<size_t>(axis < 0 ? axis + x.rank : axis)] = true;
-  Joined out;
-  for (int i = 0; i < x.rank; ++i) {
-    if (x.dims[i] == 1) continue;
-    if (!out.dims.empty() && out.reduced.back() == reduced[static_cast<size_t>(i)]) {
-      out.dims.back() *= x.dims[i];
-    } else {
-      out.dims.push_back(x.dims[i]);
-      out.reduced.push_back(reduced[static_cast<size_t>(i)]);
-    }
-  }
-  return out;
 }
 
 template <class T, class Fold>

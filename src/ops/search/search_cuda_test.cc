@@ -7,6 +7,7 @@
 #include <limits>
 #include <random>
 
+#include "ops/search/search_cases_for_test.h"
 #include "testing/op_case.h"
 
 namespace floe {
@@ -14,19 +15,6 @@ namespace {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-
-OpCase candidates_case(CaseInput logits, CaseInput scores, int64_t beam, int64_t candidates) {
-  return {"beam_candidates",
-          {std::move(logits), std::move(scores)},
-          {{"beam", beam}, {"candidates", candidates}}};
-}
-
-CaseInput floats(Shape shape, const std::vector<float>& values) {
-  return CaseInput::of(Tensor::from_floats(std::move(shape), values));
-}
-CaseInput ints(Shape shape, const std::vector<int32_t>& values) {
-  return CaseInput::of(Tensor::from_ints(std::move(shape), values));
-}
 
 // Multiples of 1/8: full of equal logits, and values of two rows are equal or well apart, so that rounding
 // decides no order.
@@ -60,7 +48,7 @@ std::vector<Tensor> run_over_input(const OpCase& c, const std::vector<View>& out
     signature.ranks.push_back(in.back().rank);
   }
   for (View& view : out) {
-    memory.emplace_back(*device, static_cast<size_t>(view.size()) * size_of(view.dtype));
+    memory.emplace_back(*device, view.bytes());
     view.data = &view == out.data() ? in[0].data : memory.back().data();
     signature.outputs.push_back(view.dtype);
   }
@@ -148,23 +136,7 @@ TEST(BeamCandidatesCuda, DeadAndFaultyRowsGiveNone) {
 
 TEST(BeamCandidatesCuda, ASentencesBitsDoNotDependOnItsNeighbours) {
   FLOE_NEEDS_CUDA();
-  constexpr int64_t kBeam = 3, kVocabulary = 9001, kSentences = 50;
-  std::mt19937 random(5);
-  std::normal_distribution<float> normal;
-  std::vector<float> logits, scores;
-  for (int64_t i = 0; i < kSentences * kBeam * kVocabulary; ++i) logits.push_back(normal(random));
-  for (int64_t i = 0; i < kSentences * kBeam; ++i) scores.push_back(normal(random));
-  const auto all = run_kernel(candidates_case(floats({kSentences * kBeam, kVocabulary}, logits),
-                                              floats({kSentences * kBeam}, scores), kBeam, 2 * kBeam));
-  for (const int64_t s : {0, 7, 49}) {
-    const auto from = logits.begin() + s * kBeam * kVocabulary;
-    const auto one = run_kernel(candidates_case(
-        floats({kBeam, kVocabulary}, {from, from + kBeam * kVocabulary}),
-        floats({kBeam}, {scores.begin() + s * kBeam, scores.begin() + (s + 1) * kBeam}), kBeam, 2 * kBeam));
-    for (size_t k = 0; k < one.size(); ++k) {
-      EXPECT_EQ(0, std::memcmp(one[k].data(), all[k].as<float>() + s * 2 * kBeam, one[k].bytes()));
-    }
-  }
+  expect_sentences_alone(9001, {0, 7, 49});
 }
 
 // ---- search_penalties

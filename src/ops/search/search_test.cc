@@ -10,6 +10,7 @@
 
 #include "device/cpu/thread_pool.h"
 #include "ops/all.h"
+#include "ops/search/search_cases_for_test.h"
 #include "testing/op_case.h"
 
 namespace floe {
@@ -21,12 +22,6 @@ using testing::HasSubstr;
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-CaseInput floats(Shape shape, const std::vector<float>& values) {
-  return CaseInput::of(Tensor::from_floats(std::move(shape), values));
-}
-CaseInput ints(Shape shape, const std::vector<int32_t>& values) {
-  return CaseInput::of(Tensor::from_ints(std::move(shape), values));
-}
 std::vector<double> list(const Tensor& t) {
   std::vector<double> values;
   for (int64_t i = 0; i < t.size(); ++i) values.push_back(t.at(i));
@@ -121,12 +116,6 @@ TEST(SearchPenalties, MatchesTheReferenceOnMixedBatches) {
 
 // ---- beam_candidates
 
-OpCase candidates_case(CaseInput logits, CaseInput scores, int64_t beam, int64_t candidates) {
-  return {"beam_candidates",
-          {std::move(logits), std::move(scores)},
-          {{"beam", beam}, {"candidates", candidates}}};
-}
-
 TEST(BeamCandidates, MatchTheReferenceOverManySizes) {
   for (const int64_t vocabulary : {1, 2, 15, 16, 17, 100, 1009}) {
     for (const int64_t beam : {1, 2, 4, 5}) {
@@ -182,23 +171,7 @@ TEST(BeamCandidates, NaNIsNeverChosenOverANumberAndShowsWhereNumbersAreMissing) 
 }
 
 TEST(BeamCandidates, ASentencesBitsDoNotDependOnItsNeighbours) {
-  std::mt19937 random(5);
-  std::normal_distribution<float> normal;
-  constexpr int64_t kBeam = 3, kVocabulary = 203, kSentences = 7;
-  std::vector<float> logits, scores;
-  for (int64_t i = 0; i < kSentences * kBeam * kVocabulary; ++i) logits.push_back(normal(random));
-  for (int64_t i = 0; i < kSentences * kBeam; ++i) scores.push_back(normal(random));
-  const auto all = run_kernel(candidates_case(floats({kSentences * kBeam, kVocabulary}, logits),
-                                              floats({kSentences * kBeam}, scores), kBeam, 2 * kBeam));
-  for (int64_t s = 0; s < kSentences; ++s) {
-    const auto from = logits.begin() + s * kBeam * kVocabulary;
-    const auto one = run_kernel(candidates_case(
-        floats({kBeam, kVocabulary}, {from, from + kBeam * kVocabulary}),
-        floats({kBeam}, {scores.begin() + s * kBeam, scores.begin() + (s + 1) * kBeam}), kBeam, 2 * kBeam));
-    for (size_t k = 0; k < one.size(); ++k) {
-      EXPECT_EQ(0, std::memcmp(one[k].data(), all[k].as<float>() + s * 2 * kBeam, one[k].bytes()));
-    }
-  }
+  expect_sentences_alone(203, {0, 1, 2, 3, 4, 5, 6});
 }
 
 // ---- beam_advance

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "compile/plan.h"
 #include "compile/print_cuda.h"
+#include "passes/bias_gradients.h"
 #include "passes/fuse.h"
 #include "passes/pass.h"
 #include "passes/simplify.h"
@@ -21,6 +22,13 @@ Pipeline pipeline(const KernelTable* kernels, DeviceKind device, std::vector<std
   });
   // What the meanings brought may be shared and folded, too.
   passes.add("simplify_again", simplify);
+  // Where the device sums rows while it multiplies, a bias's gradient comes with its weight's.
+  passes.add("bias_gradients", [=](const Graph& graph) {
+    if (kernels == nullptr) return graph;
+    return join_bias_gradients(graph, [&](const Graph& g, const Node& node) {
+      return find_kernel(g, node, *kernels, device) != nullptr;
+    });
+  });
   // Element-by-element work becomes groups, each one kernel; activations join the matrix products before
   // them.
   passes.add("fuse", fuse);

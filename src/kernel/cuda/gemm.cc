@@ -1,17 +1,44 @@
 #include "kernel/cuda/gemm.h"
 
+#include <algorithm>
+#include <string>
+
 #include "base/error.h"
+#include "device/cuda/cache_folder.h"
 #include "device/cuda/check.h"
+#include "kernel/cuda/gemm_choices.h"
 #include "kernel/cuda/gemm_plan.h"
+#include "kernel/cuda/gemm_trial.h"
 
 namespace floe {
+namespace {
+
+void require(cublasStatus_t status, const CudaGemmShape& s) {
+  if (status == CUBLAS_STATUS_SUCCESS) return;
+  throw Error(
+      ErrorKind::device,
+      fmt::format("cuBLASLt has no algorithm for {} x [{}, {}] x [{}, {}], {} to {}: {}", s.batch, s.m, s.k,
+                  s.k, s.n, name_of(s.in), name_of(s.out), CublasLt::get().status_text(status)));
+}
+
+size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
+
+}  // namespace
 
 CudaGemm::CudaGemm(const CudaGemmShape& shape) : shape_(shape) {
   const CudaGemmShape& s = shape_;
-  FLOE_CHECK(!s.accumulate || (!s.bias && s.activation == CudaActivation::none),
-             "a product that adds to C has no bias or activation");
+  const bool plain = !s.bias && s.activation == CudaActivation::none;
+  FLOE_CHECK(!s.accumulate || plain, "a product that adds to C has no bias or activation");
   bias_after_ = s.bias;
   activation_after_ = s.activation;
+  if (s.sums != GemmSums::none) {
+    FLOE_CHECK(plain && !s.accumulate && s.batch == 1 && s.out == DType::f32,
+               "sums come beside one plain product to f32");
+    FLOE_CHECK(s.sums == GemmSums::of_a ? s.transpose_a : !s.transpose_b,
+               "an operand whose sums over k are wanted is stored [k, ...]");
+    plan_sums();
+    return;
+  }
   if (s.m == 0 || s.n == 0 || s.k == 0 || s.batch == 0) return;
   plan_ = std::make_unique<GemmPlan>(s);
   // cuBLASLt's GELU is not taken: the error of its tanh is not stated.
@@ -27,16 +54,46 @@ CudaGemm::CudaGemm(const CudaGemmShape& shape) : shape_(shape) {
   } else if (epilogue != CUBLASLT_EPILOGUE_DEFAULT) {
     status = plan_->choose(CUBLASLT_EPILOGUE_DEFAULT);
   }
-  if (status != CUBLAS_STATUS_SUCCESS) {
-    throw Error(
-        ErrorKind::device,
-        fmt::format("cuBLASLt has no algorithm for {} x [{}, {}] x [{}, {}], {} to {}: {}", s.batch, s.m, s.k,
-                    s.k, s.n, name_of(s.in), name_of(s.out), CublasLt::get().status_text(status)));
-  }
+  require(status, s);
   workspace_ = plan_->workspace();
 }
 
 CudaGemm::~CudaGemm() = default;
+
+// cuBLASLt's epilogues BGRADA and BGRADB ("bias gradient") store the sums over k of its operand A, one for
+// each row of its D, or of its operand B, one for each column. It is given C' = B' A': its A is our B [k, n],
+// and D = C' has n rows, so BGRADA gives the n sums of our B; BGRADB gives the m sums of our A [k, m]. They
+// have D's type and lie where a bias would.
+//
+// Algorithms that have these epilogues may be slower than others by more than a pass over the operand takes,
+// or there are none: so both ways are measured, and which is faster is remembered as algorithms are.
+void CudaGemm::plan_sums() {
+  const CudaGemmShape& s = shape_;
+  const bool of_a = s.sums == GemmSums::of_a;
+  slices_ = {s.in, s.k, of_a ? s.m : s.n};
+  sums_after_ = true;
+  workspace_ = slices_.bytes();
+  if (s.m == 0 || s.n == 0 || s.k == 0) return;
+  plan_ = std::make_unique<GemmPlan>(s);
+  require(plan_->choose(CUBLASLT_EPILOGUE_DEFAULT), s);
+  slices_at_ = aligned(plan_->workspace());
+  workspace_ = slices_at_ + slices_.bytes();
+  const cublasLtEpilogue_t epilogue = of_a ? CUBLASLT_EPILOGUE_BGRADB : CUBLASLT_EPILOGUE_BGRADA;
+  auto together = std::make_unique<GemmPlan>(s);
+  if (together->choose(epilogue) != CUBLAS_STATUS_SUCCESS) return;
+  const std::string key = key_of(s, epilogue) + ", in one or two";
+  const std::string choice = GemmChoices(kernel_cache_folder()).of(key, [&]() -> std::string {
+    const GemmTrial trial(s, std::max(workspace_, together->workspace()));
+    const double one =
+        trial.time([&] { together->run(trial.operands(), trial.workspace(), trial.stream()); });
+    const double two = trial.time([&] { run(trial.operands(), trial.workspace(), trial.stream()); });
+    return one <= two ? "one" : "two";
+  });
+  if (choice != "one") return;
+  plan_ = std::move(together);
+  workspace_ = plan_->workspace();
+  sums_after_ = false;
+}
 
 void CudaGemm::run(const Operands& operands, void* workspace, void* stream) const {
   const CudaGemmShape& s = shape_;
@@ -47,6 +104,10 @@ void CudaGemm::run(const Operands& operands, void* workspace, void* stream) cons
     }
   } else {
     plan_->run(operands, workspace, static_cast<cudaStream_t>(stream));
+  }
+  if (sums_after_) {
+    auto* partial = reinterpret_cast<float*>(static_cast<char*>(workspace) + slices_at_);
+    sum_columns(slices_, s.sums == GemmSums::of_a ? operands.a : operands.b, partial, operands.sums, stream);
   }
   if (!bias_after_ && activation_after_ == CudaActivation::none) return;
   apply_activation({.activation = activation_after_,

@@ -10,9 +10,14 @@
 #include <memory>
 
 #include "kernel/cuda/activation.h"
+#include "kernel/cuda/column_sums.h"
 #include "tensor/dtype.h"
 
 namespace floe {
+
+// Sums over k of an operand's elements, beside the product: with dW = dY^T X, that of dY is a bias's
+// gradient.
+enum class GemmSums { none, of_a, of_b };
 
 struct CudaGemmShape {
   int64_t m = 0, n = 0, k = 0;
@@ -24,6 +29,8 @@ struct CudaGemmShape {
   bool accumulate = false;   // C += A B; no bias or activation then
   bool bias = false;         // [n], of the type of C
   CudaActivation activation = CudaActivation::none;
+  // f32 [m] of A, stored [k, m], or [n] of B, stored [k, n]; of one plain product to f32.
+  GemmSums sums = GemmSums::none;
 };
 
 class GemmPlan;
@@ -37,24 +44,31 @@ class CudaGemm {
   CudaGemm& operator=(const CudaGemm&) = delete;
 
   const CudaGemmShape& shape() const { return shape_; }
-  size_t workspace() const { return workspace_; }  // at most 32 MiB
+  // At most 32 MiB, and the slices of sums: 1/128 of a bf16 operand.
+  size_t workspace() const { return workspace_; }
 
   struct Operands {
     const void* a;
     const void* b;
     void* c;
     const void* bias = nullptr;
+    float* sums = nullptr;
   };
   // Matrices and workspace aligned to 16 and 256 bytes at least. k = 0 is a product of zeros.
   void run(const Operands& operands, void* workspace, void* stream) const;
 
  private:
+  void plan_sums();
+
   CudaGemmShape shape_;
   size_t workspace_ = 0;
   std::unique_ptr<GemmPlan> plan_;  // null when there is nothing to multiply
   // What the product's epilogue does not do is done by a pass over C.
   bool bias_after_ = false;
   CudaActivation activation_after_ = CudaActivation::none;
+  bool sums_after_ = false;
+  ColumnSlices slices_;   // of the operand that is summed
+  size_t slices_at_ = 0;  // in the workspace
 };
 
 }  // namespace floe

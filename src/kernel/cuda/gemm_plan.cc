@@ -8,6 +8,7 @@
 #include "device/cuda/cache_folder.h"
 #include "device/cuda/check.h"
 #include "kernel/cuda/gemm_choices.h"
+#include "kernel/cuda/gemm_trial.h"
 
 namespace floe {
 namespace {
@@ -39,7 +40,7 @@ class Preference {
     check_cublaslt(CublasLt::get().preference_set(handle_, attribute, &value, sizeof(value)),
                    "cublasLtMatmulPreferenceSetAttribute");
   }
-  operator cublasLtMatmulPreference_t() const { return handle_; }
+  cublasLtMatmulPreference_t get() const { return handle_; }
 
  private:
   cublasLtMatmulPreference_t handle_ = nullptr;
@@ -61,71 +62,29 @@ bool splits_k(const cublasLtMatmulAlgo_t& algorithm) {
              CUBLASLT_REDUCTION_SCHEME_NONE;
 }
 
-struct Scratch {
-  explicit Scratch(size_t bytes) {
-    if (bytes == 0) return;
-    check_cuda(cudaMalloc(&data, bytes), "memory to measure a matrix product");
-    check_cuda(cudaMemset(data, 0x3C, bytes), "cudaMemset");
-  }
-  ~Scratch() { cudaFree(data); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  void* data = nullptr;
-};
-
-struct Timer {
-  Timer() {
-    FLOE_CUDA_CALL(cudaStreamCreate(&stream));
-    FLOE_CUDA_CALL(cudaEventCreate(&start));
-    FLOE_CUDA_CALL(cudaEventCreate(&stop));
-  }
-  ~Timer() {
-    cudaEventDestroy(start);
-    cudaEventDestroy(stop);
-    cudaStreamDestroy(stream);
-  }
-  Timer(const Timer&) = delete;
-  Timer& operator=(const Timer&) = delete;
-
-  template <class F>
-  double least_of(int runs, F run) const {
-    float least = 0;
-    for (int i = 0; i < runs; ++i) {
-      FLOE_CUDA_CALL(cudaEventRecord(start, stream));
-      run();
-      FLOE_CUDA_CALL(cudaEventRecord(stop, stream));
-      FLOE_CUDA_CALL(cudaEventSynchronize(stop));
-      float milliseconds = 0;
-      FLOE_CUDA_CALL(cudaEventElapsedTime(&milliseconds, start, stop));
-      least = i == 0 ? milliseconds : std::min(least, milliseconds);
-    }
-    return static_cast<double>(least);
-  }
-
-  cudaStream_t stream = nullptr;
-  cudaEvent_t start = nullptr, stop = nullptr;
-};
-
 std::string text_of(const cublasLtMatmulAlgo_t& algorithm) {
   std::string text;
   for (const uint64_t word : algorithm.data) text += fmt::format("{:016x}", word);
   return text;
 }
 
-// Everything that the choice depends on.
+constexpr int kBiasGradient = CUBLASLT_EPILOGUE_BGRADA | CUBLASLT_EPILOGUE_BGRADB;
+
+}  // namespace
+
 std::string key_of(const CudaGemmShape& s, cublasLtEpilogue_t epilogue) {
   int device = 0;
   FLOE_CUDA_CALL(cudaGetDevice(&device));
   cudaDeviceProp card{};
   FLOE_CUDA_CALL(cudaGetDeviceProperties(&card, device));
-  return fmt::format("{} cublaslt {} {}x{}x{} batch {} a{} b{} {} {}{}{}{}", card.name,
+  return fmt::format("{} cublaslt {} {}x{}x{} batch {} a{} b{} {} {}{}{}{}{}{}", card.name,
                      CublasLt::get().version(), s.m, s.n, s.k, s.batch, s.transpose_a ? "t" : "",
                      s.transpose_b ? "t" : "", name_of(s.in), name_of(s.out), s.accumulate ? " add" : "",
                      (epilogue & CUBLASLT_EPILOGUE_BIAS) != 0 ? " bias" : "",
-                     (epilogue & CUBLASLT_EPILOGUE_RELU) != 0 ? " relu" : "");
+                     (epilogue & CUBLASLT_EPILOGUE_RELU) != 0 ? " relu" : "",
+                     (epilogue & CUBLASLT_EPILOGUE_BGRADB) != 0 ? " sums of a" : "",
+                     (epilogue & CUBLASLT_EPILOGUE_BGRADA) != 0 ? " sums of b" : "");
 }
-
-}  // namespace
 
 MatrixLayout::MatrixLayout(const StoredMatrix& m, int64_t batch) {
   check_cublaslt(CublasLt::get().layout_create(&handle_, type_of(m.type), static_cast<uint64_t>(m.rows),
@@ -167,7 +126,7 @@ cublasStatus_t GemmPlan::choose(cublasLtEpilogue_t epilogue) {
   const CublasLt& lt = CublasLt::get();
   epilogue_ = epilogue;
   set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
-  if ((epilogue & CUBLASLT_EPILOGUE_BIAS) != 0) {
+  if ((epilogue & (CUBLASLT_EPILOGUE_BIAS | kBiasGradient)) != 0) {
     set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(result_.type));
   }
   Preference prefer;
@@ -179,8 +138,9 @@ cublasStatus_t GemmPlan::choose(cublasLtEpilogue_t epilogue) {
   prefer.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(result_.rows, result_.type));
   std::vector<cublasLtMatmulHeuristicResult_t> found(kAsked);
   int count = 0;
-  const cublasStatus_t status = lt.heuristic(lt.handle, desc_, first_layout_, second_layout_, result_layout_,
-                                             result_layout_, prefer, kAsked, found.data(), &count);
+  const cublasStatus_t status =
+      lt.heuristic(lt.handle, desc_, first_layout_.get(), second_layout_.get(), result_layout_.get(),
+                   result_layout_.get(), prefer.get(), kAsked, found.data(), &count);
   if (status != CUBLAS_STATUS_SUCCESS) return status;
   found.resize(static_cast<size_t>(count));
   std::erase_if(found, [](const cublasLtMatmulHeuristicResult_t& each) {
@@ -202,37 +162,32 @@ cublasStatus_t GemmPlan::choose(cublasLtEpilogue_t epilogue) {
 
 cublasStatus_t GemmPlan::start(const CudaGemm::Operands& operands, const cublasLtMatmulAlgo_t& algorithm,
                                void* workspace, size_t bytes, cudaStream_t stream) {
-  // The description holds the bias's address: runs of one plan are never side by side.
+  // The description holds the address of the bias or its gradient: runs of one plan are never side by side.
   if ((epilogue_ & CUBLASLT_EPILOGUE_BIAS) != 0) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, operands.bias);
+  if ((epilogue_ & kBiasGradient) != 0) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, operands.sums);
   const float alpha = 1, beta = shape_.accumulate ? 1 : 0;
   const CublasLt& lt = CublasLt::get();
-  return lt.matmul(lt.handle, desc_, &alpha, operands.b, first_layout_, operands.a, second_layout_, &beta,
-                   operands.c, result_layout_, operands.c, result_layout_, &algorithm, workspace, bytes,
-                   stream);
+  return lt.matmul(lt.handle, desc_, &alpha, operands.b, first_layout_.get(), operands.a,
+                   second_layout_.get(), &beta, operands.c, result_layout_.get(), operands.c,
+                   result_layout_.get(), &algorithm, workspace, bytes, stream);
 }
 
 void GemmPlan::run(const CudaGemm::Operands& operands, void* workspace, cudaStream_t stream) {
   check_cublaslt(start(operands, algorithm_, workspace, workspace_, stream), "cublasLtMatmul");
 }
 
-// On memory of its own, filled with 0.0115: small, and no zeros, on which cards run faster than on data.
 int GemmPlan::fastest(std::span<const cublasLtMatmulHeuristicResult_t> candidates) {
-  constexpr int kRuns = 3;
   constexpr double kMargin = 0.97;  // a later candidate must be faster by more than noise
-  const CudaGemmShape& s = shape_;
-  const auto bytes = [](int64_t n, DType type) { return static_cast<size_t>(n) * size_of(type); };
-  const Scratch a(bytes(s.batch * s.m * s.k, s.in)), b(bytes(s.batch * s.k * s.n, s.in));
-  const Scratch c(bytes(s.batch * s.m * s.n, s.out)), bias(bytes(s.n, s.out)), workspace(kWorkspace);
-  const CudaGemm::Operands operands{a.data, b.data, c.data, bias.data};
-  const Timer timer;
+  const GemmTrial trial(shape_, kWorkspace);
   int best = -1;
   double least = 0;
   for (size_t i = 0; i < candidates.size(); ++i) {
     const auto once = [&] {
-      return start(operands, candidates[i].algo, workspace.data, candidates[i].workspaceSize, timer.stream);
+      return start(trial.operands(), candidates[i].algo, trial.workspace(), candidates[i].workspaceSize,
+                   trial.stream());
     };
     if (once() != CUBLAS_STATUS_SUCCESS) continue;  // the heuristic may name what does not run
-    const double time = timer.least_of(kRuns, [&] { check_cublaslt(once(), "cublasLtMatmul"); });
+    const double time = trial.time([&] { check_cublaslt(once(), "cublasLtMatmul"); });
     if (best < 0 || time < kMargin * least) {
       best = static_cast<int>(i);
       least = time;

@@ -3,6 +3,7 @@
 #include <cublasLt.h>
 
 #include <span>
+#include <string>
 
 #include "device/cuda/cublaslt.h"
 #include "kernel/cuda/gemm.h"
@@ -21,7 +22,7 @@ class MatrixLayout {
   ~MatrixLayout() { CublasLt::get().layout_destroy(handle_); }
   MatrixLayout(const MatrixLayout&) = delete;
   MatrixLayout& operator=(const MatrixLayout&) = delete;
-  operator cublasLtMatrixLayout_t() const { return handle_; }
+  cublasLtMatrixLayout_t get() const { return handle_; }
 
  private:
   template <class T>
@@ -29,7 +30,11 @@ class MatrixLayout {
   cublasLtMatrixLayout_t handle_ = nullptr;
 };
 
-// cuBLASLt counts in columns, so it is given the transposed product: C' = B' A'.
+// Everything that a choice between algorithms depends on.
+std::string key_of(const CudaGemmShape& shape, cublasLtEpilogue_t epilogue);
+
+// cuBLASLt counts in columns, so it is given the transposed product: C' = B' A'. Its first operand, which it
+// calls A, is our B; its second our A; its rows of the result are our columns.
 class GemmPlan {
  public:
   explicit GemmPlan(const CudaGemmShape& shape);
@@ -42,7 +47,7 @@ class GemmPlan {
   cublasStatus_t choose(cublasLtEpilogue_t epilogue);
   size_t workspace() const { return workspace_; }
 
-  // `operands` as CudaGemm::run; the bias is read when the epilogue has one.
+  // `operands` as CudaGemm::run; the bias is read, or the sums written, when the epilogue has them.
   void run(const CudaGemm::Operands& operands, void* workspace, cudaStream_t stream);
 
  private:

@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "device/cuda/launch.cuh"
+#include "kernel/cuda/column_sums.h"
 #include "kernel/cuda/gemm.h"
 #include "kernel/cuda/slices.cuh"
 #include "kernel/kernel.h"
@@ -22,7 +23,8 @@ namespace {
 constexpr int kThreads = 512;
 constexpr int64_t kChunkBytes = int64_t{160} << 20;  // of logits
 constexpr int64_t kMostRows = 4096;
-constexpr int64_t kRowStep = 256;  // whole tiles of the products, whole slices of dbias
+constexpr int64_t kRowStep = 256;  // whole tiles of the products
+static_assert(kRowStep % ColumnSlices::kRows == 0, "a chunk that is not the last one ends with a slice");
 
 int64_t chunk_rows(int64_t rows, int64_t classes, size_t element) {
   const int64_t fit = kChunkBytes / std::max<int64_t>(1, classes * static_cast<int64_t>(element));
@@ -161,56 +163,6 @@ __global__ void __launch_bounds__(1024)
   *out_tokens = static_cast<float>(counts[0]);
 }
 
-// dbias: sums of slices of kSliceRows rows, each by kSliceLanes threads a column that take every
-// kSliceLanes-th row and are then added in order -> partial [slices, V].
-constexpr int64_t kSliceRows = 256;
-constexpr int kSliceLanes = 8;
-constexpr int kSliceThreads = 32;  // side by side, kVector columns each
-static_assert(kRowStep % kSliceRows == 0, "a chunk that is not the last one ends with a slice");
-
-template <class T, int kVector>
-__global__ void __launch_bounds__(kSliceThreads* kSliceLanes)
-    slice_sums(const T* g, int64_t rows, int64_t classes, float* partial) {
-  __shared__ float lanes[kSliceLanes][kSliceThreads * kVector];
-  constexpr int64_t kColumns = kSliceThreads * kVector;
-  const int64_t strips = (classes + kColumns - 1) / kColumns;
-  const int64_t slice = blockIdx.x / strips;
-  const int64_t first = blockIdx.x % strips * kColumns;
-  const int64_t column = first + threadIdx.x * kVector;
-  const int64_t end = ::min(rows, (slice + 1) * kSliceRows);
-  float sums[kVector] = {};
-  if (column < classes) {
-#pragma unroll 4
-    for (int64_t row = slice * kSliceRows + threadIdx.y; row < end; row += kSliceLanes) {
-      float values[kVector];
-      load_floats(g + row * classes + column, values);
-#pragma unroll
-      for (int k = 0; k < kVector; ++k) sums[k] += values[k];
-    }
-  }
-#pragma unroll
-  for (int k = 0; k < kVector; ++k) lanes[threadIdx.y][threadIdx.x * kVector + k] = sums[k];
-  __syncthreads();
-  const int thread = threadIdx.y * kSliceThreads + threadIdx.x;
-  if (thread >= kColumns || first + thread >= classes) return;
-  float sum = lanes[0][thread];
-#pragma unroll
-  for (int lane = 1; lane < kSliceLanes; ++lane) sum += lanes[lane][thread];
-  partial[slice * classes + first + thread] = sum;
-}
-
-int64_t slices_of(int64_t rows) { return (rows + kSliceRows - 1) / kSliceRows; }
-
-template <class T, int kVector>
-void add_slices(const T* g, int64_t rows, int64_t classes, float* partial, void* stream) {
-  static_assert(kSliceThreads * kVector <= kSliceThreads * kSliceLanes, "a thread finishes one column");
-  const unsigned strips = blocks_for(classes, kSliceThreads * kVector);
-  launch("slice_sums", slice_sums<T, kVector>,
-         {.grid = dim3(strips * static_cast<unsigned>(slices_of(rows))),
-          .block = dim3(kSliceThreads, kSliceLanes)},
-         stream, g, rows, classes, partial);
-}
-
 // x for dweight: the rows of ignored positions are zeros, as 0 * NaN would be NaN.
 template <class T, int kVector>
 __global__ void counted_rows(const T* x, const int32_t* targets, T* to, int64_t words, int64_t words_of_row,
@@ -268,6 +220,8 @@ struct Plan {
   size_t gemm_at = 0, logits_at = 0, x_at = 0, loss_at = 0, nll_at = 0, dweight_at = 0, dbias_at = 0;
   size_t bytes = 0;
 };
+
+ColumnSlices dbias_of(const Plan& p) { return {p.type, p.rows, p.classes}; }
 
 size_t taken(size_t* used, size_t bytes) {
   const size_t at = *used;
@@ -335,9 +289,8 @@ void run_plan(const Plan& p, const KernelRun& run) {
     const CudaGemm& add = begin == 0 ? *products.dweight_first : *products.dweight_next;
     add.run({logits, counted, dweight}, scratch, run.stream);
     if (!p.bias) continue;
-    (p.classes % kVector == 0 ? add_slices<T, kVector>
-                              : add_slices<T, 1>)(logits, height, p.classes,
-                                                  dbias_slices + begin / kSliceRows * p.classes, run.stream);
+    sum_slices({p.type, height, p.classes}, logits, dbias_slices + begin / ColumnSlices::kRows * p.classes,
+               run.stream);
   }
   launch("total_rows", total_rows, {dim3(1), dim3(1024)}, run.stream, loss, nll, targets, p.rows, p.ignore,
          run.outputs[0].as<float>(), run.outputs[1].as<float>(), run.outputs[2].as<float>());
@@ -349,7 +302,7 @@ void run_plan(const Plan& p, const KernelRun& run) {
   if (p.wide_dweight) round_values<T>(dweight_sum, dweight_view.data, dweight_view.size(), run.stream);
   if (p.bias) {
     const FoldTargets<T> dbias{run.outputs[5].as<T>(), nullptr, 1};
-    fold_slices(dbias_slices, dbias, 1, slices_of(p.rows), p.classes, 0.0f, AddFloats(), StoreFloat<T>(),
+    fold_slices(dbias_slices, dbias, 1, dbias_of(p).count(), p.classes, 0.0f, AddFloats(), StoreFloat<T>(),
                 run.stream);
   }
 }
@@ -384,7 +337,7 @@ BoundKernel bind(const KernelCall& call, bool gradients) {
   p.loss_at = taken(&p.bytes, bytes(p.rows, sizeof(double)));
   p.nll_at = taken(&p.bytes, bytes(p.rows, sizeof(double)));
   p.dweight_at = taken(&p.bytes, p.wide_dweight ? bytes(p.classes * p.d, sizeof(float)) : 0);
-  p.dbias_at = taken(&p.bytes, gradients && p.bias ? bytes(slices_of(p.rows) * p.classes, sizeof(float)) : 0);
+  p.dbias_at = taken(&p.bytes, gradients && p.bias ? dbias_of(p).bytes() : 0);
   return {p.bytes, [plan](const KernelRun& run) {
             plan->type == DType::bf16 ? run_plan<__nv_bfloat16>(*plan, run) : run_plan<float>(*plan, run);
           }};

@@ -33,7 +33,8 @@ OpCase case_of(const char* op, DType type, const Sizes& s) {
     c.inputs.back().dtype = type;
   }
   // As on the CPU: each logit is a sum of d terms; gradients sum over rows or over classes.
-  c.ulps = static_cast<double>(64 + s.d + s.classes / 8 + s.rows / 8);
+  const int64_t units = 64 + s.d + s.classes / 8 + s.rows / 8;
+  c.ulps = static_cast<double>(units);
   return c;
 }
 

@@ -109,9 +109,10 @@ class CheckRooms(unittest.TestCase):
         self.refuses({"src/ops/softmax/softmax.cc": '#include "kernel/kernel.h"\n'},
                      "src/ops/softmax/softmax.cc:1: room 'ops' may not include 'kernel' "
                      "(\"kernel/kernel.h\")")
-        self.refuses({"src/ops/softmax/softmax_cuda.cu": '#include "ir/graph.h"\n'},
-                     "src/ops/softmax/softmax_cuda.cu:1: room 'ops_kernels' may not include 'ir' "
-                     "(\"ir/graph.h\")")
+        for kind in ("cc", "cu"):
+            self.refuses({f"src/ops/softmax/softmax_cuda.{kind}": '#include "ir/graph.h"\n'},
+                         f"src/ops/softmax/softmax_cuda.{kind}:1: room 'ops_kernels' may not include 'ir' "
+                         "(\"ir/graph.h\")")
 
     def test_a_definition_may_read_a_plain_kernel_header_only(self):
         definition = {"src/ops/softmax/softmax.cc": '#include "ops/softmax/rows_kernel.h"\n'}

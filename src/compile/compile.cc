@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "compile/plan.h"
 #include "compile/print_cuda.h"
+#include "passes/bias_gradients.h"
 #include "passes/fuse.h"
 #include "passes/pair_appends.h"
 #include "passes/pass.h"
@@ -35,6 +36,10 @@ Pipeline pipeline(const KernelTable* kernels, const CompileOptions& options,
   });
   // A layer's new keys and values are written at once.
   passes.add("pair_appends", [=](const Graph& graph) { return pair_appends(graph, has_kernel); });
+  // Where the device sums rows while it multiplies, a bias's gradient comes with its weight's.
+  passes.add("bias_gradients", [=](const Graph& graph) {
+    return join_bias_gradients(graph, has_kernel);
+  });
   // Element-by-element work becomes groups, each one kernel; activations join the matrix products before
   // them.
   passes.add("fuse", fuse);

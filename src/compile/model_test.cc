@@ -2,10 +2,14 @@
 // every gradient, for each kind of layer.
 #include <gtest/gtest.h>
 
+#include "ir/op.h"
 #include "nn/transformer.h"
 #include "nn/weights.h"
 #include "passes/autodiff.h"
+#include "passes/bias_gradients.h"
+#include "passes/mixed_precision.h"
 #include "passes/optimizer.h"
+#include "passes/simplify.h"
 #include "testing/op_case.h"
 #include "testing/program_case.h"
 
@@ -47,13 +51,7 @@ const Variant kVariants[] = {
      }},
 };
 
-// The sums behind a gradient have up to rows * vocabulary terms and pass through every layer: a value may be
-// off by some hundred units of the largest values' last place, and no more.
-constexpr double kUlps = 512;
-
-class CompiledModel : public testing::TestWithParam<Variant> {};
-
-TEST_P(CompiledModel, LossAndGradientsAreThoseOfTheEvaluator) {
+ModelConfig config_of(const Variant& variant) {
   ModelConfig config;
   config.d_model = 32;
   config.d_ff = 48;
@@ -62,8 +60,19 @@ TEST_P(CompiledModel, LossAndGradientsAreThoseOfTheEvaluator) {
   config.source_vocabulary = config.target_vocabulary = 37;
   config.max_positions = 16;
   config.residual_dropout = 0;
-  GetParam().change(config);
+  variant.change(config);
   config.validate();
+  return config;
+}
+
+// The sums behind a gradient have up to rows * vocabulary terms and pass through every layer: a value may be
+// off by some hundred units of the largest values' last place, and no more.
+constexpr double kUlps = 512;
+
+class CompiledModel : public testing::TestWithParam<Variant> {};
+
+TEST_P(CompiledModel, LossAndGradientsAreThoseOfTheEvaluator) {
+  const ModelConfig config = config_of(GetParam());
   const Graph loss = training_graph(config, {0.1, true});
   Differentiated d = differentiate(loss, "loss", trainable_states(loss));
   for (const auto& [name, gradient] : d.gradients) d.graph.add_output("d " + name, gradient);
@@ -91,6 +100,22 @@ TEST_P(CompiledModel, LossAndGradientsAreThoseOfTheEvaluator) {
   TensorMap states;
   for (auto& [name, tensor] : initial_weights(config, 5)) states[name] = share(copy_of(tensor));
   check_program(d.graph, inputs, states, kUlps);
+}
+
+// As a device with a kernel for linear_grad gets it: one for each layer with a bias, and no sum over the rows
+// of a bf16 dy is left.
+TEST_P(CompiledModel, InBf16EveryBiasGradientComesWithItsWeights) {
+  const Graph loss = mixed_precision(training_graph(config_of(GetParam()), {0.1, true}));
+  const Graph step = simplify(widen_products(simplify(train_step(loss, {}))));
+  const Graph joined = join_bias_gradients(step, [](const Graph&, const Node&) { return true; });
+  int with_bias = 0, gradients = 0;
+  for (const Node& node : loss.nodes()) with_bias += node.op->name == "matmul" && node.inputs.size() == 3;
+  for (const Node& node : joined.nodes()) {
+    gradients += node.op->name == "linear_grad";
+    if (node.op->name != "reduce_sum") continue;
+    EXPECT_EQ(node.types[0].dtype, DType::f32) << node.where;
+  }
+  EXPECT_EQ(gradients, with_bias);
 }
 
 INSTANTIATE_TEST_SUITE_P(Variants, CompiledModel, testing::ValuesIn(kVariants),

@@ -49,6 +49,7 @@ class Planner {
     for (const NamedValue& output : graph_.outputs()) leaves_[index(output.value)] = true;
     for (const NamedValue& update : graph_.updates()) leaves_[index(update.value)] = true;
     choose_kernels();
+    find_gathered();
     place_values();
     number_steps();
     find_last_uses();
@@ -73,6 +74,38 @@ class Planner {
                  name_of(device_), print_node(graph_, node));
       chosen_.push_back(kernel);
     }
+  }
+
+  // A concat copies nothing where every operand is read by it alone and made by a kernel that writes strided
+  // results: these lie in the concat's result from the start.
+  void find_gathered() {
+    gathers_.assign(static_cast<size_t>(graph_.node_count()), false);
+    gathered_by_.assign(static_cast<size_t>(graph_.value_count()), -1);
+    for (int i = 0; i < graph_.node_count(); ++i) {
+      const Node& node = graph_.node(i);
+      if (node.op->name != "concat") continue;
+      if (!std::ranges::all_of(node.inputs, [&](Value v) { return may_be_gathered(v, i); })) continue;
+      gathers_[static_cast<size_t>(i)] = true;
+      for (const Value v : node.inputs) gathered_by_[index(v)] = i;
+    }
+  }
+  bool may_be_gathered(Value value, int concat) const {
+    const int producer = graph_.producer_index(value);
+    const Kernel* kernel = chosen_[static_cast<size_t>(producer)];
+    const int result = value.id - graph_.node(producer).first.id;
+    if (kernel == nullptr || result >= 32 || (kernel->strided_outputs >> result & 1u) == 0) return false;
+    return !leaves_[index(value)] && users_[index(value)] == std::vector<int>{concat} &&
+           std::ranges::count(graph_.node(concat).inputs, value) == 1;
+  }
+  Placed place_of_gathered(Value value) const {
+    const Node& concat = graph_.node(gathered_by_[index(value)]);
+    int64_t axis = concat.attrs.integer("axis");
+    if (axis < 0) axis += concat.types[0].rank();
+    const auto length = [&](Value v) { return graph_.type(v).dim(static_cast<int>(axis)); };
+    Dim begin(0);
+    for (size_t k = 0; concat.inputs[k] != value; ++k) begin = begin + length(concat.inputs[k]);
+    const Layout whole = row_major(concat.types[0].dims);
+    return {concat.result().id, sliced(whole, static_cast<int>(axis), begin, length(value))};
   }
 
   // Do all readers of `value`, laid out so, take it as it is?
@@ -126,14 +159,17 @@ class Planner {
       }
       for (int k = 0; k < node.result_count(); ++k) {
         const Value value = node.result(k);
-        placed_[index(value)] = {value.id, row_major(node.types[static_cast<size_t>(k)].dims)};
+        placed_[index(value)] = gathered_by_[index(value)] >= 0
+                                    ? place_of_gathered(value)
+                                    : Placed{value.id, row_major(node.types[static_cast<size_t>(k)].dims)};
       }
     }
   }
 
   bool is_step(int i) const {
     const Node& node = graph_.node(i);
-    return !is_door(node) && (!is_view_op(node) || copies_[static_cast<size_t>(i)]);
+    return !is_door(node) && !gathers_[static_cast<size_t>(i)] &&
+           (!is_view_op(node) || copies_[static_cast<size_t>(i)]);
   }
 
   void number_steps() {
@@ -149,7 +185,8 @@ class Planner {
     for (const NamedValue& update : graph_.updates()) {
       const Placed& placed = placed_[index(update.value)];
       // A value that becomes a state by being written there is not read at the end.
-      if (whole(placed) && !is_door(graph_.producer({placed.root})) &&
+      const int producer = graph_.producer_index({placed.root});
+      if (whole(placed) && !is_door(graph_.node(producer)) && !gathers_[static_cast<size_t>(producer)] &&
           update_of_root_.count(placed.root) == 0) {
         update_of_root_[placed.root] = update.name;
       } else {
@@ -238,6 +275,7 @@ class Planner {
     const Node& node = graph_.node(i);
     const Value root = node.result(k);
     const int step = step_of_node_[static_cast<size_t>(i)];
+    if (gathered_by_[index(root)] >= 0) return assign_gathered(placed_[index(root)].root, step);
     // A new state goes where the old one is, once nobody reads that any more.
     if (const auto update = update_of_root_.find(root.id); update != update_of_root_.end()) {
       const auto state = state_storage_.find(update->second);
@@ -267,6 +305,21 @@ class Planner {
     spec.first = step;
     spec.last = std::max(step, last_use_[index(root)]);
     set_storage(root, add_storage(std::move(spec)));
+  }
+
+  // The first result that lies in a concat's brings the storage of all.
+  void assign_gathered(int root, int step) {
+    const int storage = storage_of_root_[static_cast<size_t>(root)];
+    if (storage >= 0) {
+      int& last = entry_.storages[static_cast<size_t>(storage)].last;
+      last = std::max(last, step);
+      return;
+    }
+    StorageSpec spec;
+    spec.bytes = bytes_of(root);
+    spec.first = step;
+    spec.last = std::max(step, last_use_[static_cast<size_t>(root)]);
+    set_storage({root}, add_storage(std::move(spec)));
   }
 
   int slot(Value value) {
@@ -356,6 +409,8 @@ class Planner {
   std::vector<std::vector<int>> users_;
   std::vector<const Kernel*> chosen_;  // by node
   std::vector<bool> copies_;           // by node: a slice that moves
+  std::vector<bool> gathers_;          // by node: a concat whose operands lie in it
+  std::vector<int> gathered_by_;       // by value: that concat, or -1
   std::vector<int> step_of_node_;
   int steps_ = 0;
   std::vector<Placed> placed_;        // by value

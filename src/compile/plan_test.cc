@@ -1,7 +1,9 @@
 #include "compile/plan.h"
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 
@@ -106,6 +108,87 @@ TEST(Plan, OutputsThatAreViewsOfOneValueBothSurvive) {
       "  return \"flat\" = %3\n");
   for (const int64_t b : {0, 1, 2, 7})
     check_program(graph, {{"x", random_shared(DType::f32, {b, 6}, 5)}}, {});
+}
+
+// The backward part of attention over a merged projection.
+std::string merged_gradient(const std::string& end) {
+  std::string text = "  dim B in 1..4\n  dim S in 1..9\n";
+  const char* names[] = {"q", "k", "v", "out"};
+  for (int i = 0; i < 4; ++i) {
+    text += fmt::format(
+        "  %{} = input {{dims = <B, S, 2, 8>, dtype = f32, name = \"{}\"}} : f32[B, S, 2, 8]\n", i, names[i]);
+  }
+  return text +
+         "  %4 = input {dims = <B, 2, S>, dtype = f32, name = \"lse\"} : f32[B, 2, S]\n"
+         "  %5 = input {dims = <B, S, 2, 8>, dtype = f32, name = \"dout\"} : f32[B, S, 2, 8]\n"
+         "  %6, %7, %8 = attention_grad(%0, %1, %2, %3, %4, %5) {causal = \"none\", dropout = 0.0, lengths = "
+         "false, op_id = 0, scale = 0.5} : f32[B, S, 2, 8], f32[B, S, 2, 8], f32[B, S, 2, 8]\n" +
+         end;
+}
+
+TensorMap gradient_inputs(int64_t b, int64_t s) {
+  TensorMap inputs;
+  uint64_t seed = 0;
+  for (const char* name : {"q", "k", "v", "out", "dout"}) {
+    inputs[name] = random_shared(DType::f32, {b, s, 2, 8}, ++seed);
+  }
+  inputs["lse"] = random_shared(DType::f32, {b, 2, s}, ++seed);
+  return inputs;
+}
+
+std::vector<std::string> ops_of(const ProgramEntry& entry) {
+  std::vector<std::string> ops;
+  for (const StepSpec& step : entry.steps) ops.push_back(step.op);
+  return ops;
+}
+
+const char* kConcat = "  %9 = concat(%6, %7, %8) {axis = 2} : f32[B, S, 6, 8]\n";
+
+TEST(Plan, ResultsThatOnlyAConcatReadsLieInIt) {
+  const Graph graph = graph_of(merged_gradient(std::string(kConcat) +
+                                               "  %10 = reshape(%9) {dims = <B*S, 48>} : f32[B*S, 48]\n"
+                                               "  %11 = matmul(%10, %10) {transpose_a = true} : f32[48, 48]\n"
+                                               "  return \"dw\" = %11\n"));
+  const ProgramEntry entry = entry_of(graph);
+  EXPECT_EQ(ops_of(entry), (std::vector<std::string>{"attention_grad", "matmul"})) << print(entry);
+  EXPECT_EQ(arena_storages(entry), 2) << print(entry);
+  for (const auto& [b, s] : {std::pair{1, 1}, {2, 5}, {4, 9}})
+    check_program(graph, gradient_inputs(b, s), {});
+}
+
+// Of any order of operands, along the last dim, as an output and as what becomes a state.
+TEST(Plan, AConcatThatCopiesNothingMayLeaveTheGraph) {
+  const Graph output =
+      graph_of(merged_gradient("  %9 = concat(%8, %6, %7) {axis = -1} : f32[B, S, 2, 24]\n"
+                               "  return \"d\" = %9\n"));
+  EXPECT_EQ(ops_of(entry_of(output)), std::vector<std::string>{"attention_grad"});
+  check_program(output, gradient_inputs(3, 4), {});
+  const std::string state =
+      "  %10 = state {dims = <B, S, 6, 8>, dtype = f32, name = \"d\"} : f32[B, S, 6, 8]\n"
+      "  %11 = exp(%10) : f32[B, S, 6, 8]\n"
+      "  return \"before\" = %11\n";
+  for (const char* update : {"  update \"d\" = %9\n",
+                             "  %12 = reshape(%9) {dims = <B, S, 6, 8>} : f32[B, S, 6, 8]\n"
+                             "  update \"d\" = %12\n"}) {
+    const Graph graph = graph_of(merged_gradient(kConcat + state + update));
+    check_program(graph, gradient_inputs(2, 3), {{"d", random_shared(DType::f32, {2, 3, 6, 8}, 9)}});
+  }
+}
+
+TEST(Plan, AConcatCopiesWhatOthersReadOrReadTwice) {
+  const std::string copied = std::string(kConcat) + "  return \"d\" = %9\n";
+  for (const std::string& end : {
+           copied + "  return \"dk\" = %7\n",
+           copied + "  %10 = matmul(%7, %7) {transpose_b = true} : f32[B, S, 2, 2]\n  return \"y\" = %10\n",
+           copied + "  %10 = concat(%7, %7) {axis = 2} : f32[B, S, 4, 8]\n  return \"y\" = %10\n",
+           std::string("  %9 = concat(%6, %8, %0) {axis = 2} : f32[B, S, 6, 8]\n  return \"d\" = %9\n"),
+           std::string("  %9 = concat(%6, %8, %8) {axis = 2} : f32[B, S, 6, 8]\n  return \"d\" = %9\n"),
+       }) {
+    const Graph graph = graph_of(merged_gradient(end));
+    const std::vector<std::string> ops = ops_of(entry_of(graph));
+    EXPECT_NE(std::ranges::find(ops, "concat"), ops.end()) << end;
+    check_program(graph, gradient_inputs(2, 3), {});
+  }
 }
 
 TEST(MemoryPlan, StoragesThatLiveTogetherDoNotOverlap) {

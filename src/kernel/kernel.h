@@ -72,8 +72,11 @@ struct Kernel {
   std::function<bool(const KernelSignature&)> supports;
   std::function<BoundKernel(const KernelCall&)> bind;
   // Bit i: input i may come with strides as long as its last dim is contiguous (a slice of a merged
-  // projection). All other inputs and all outputs are row-major.
+  // projection). All others are row-major.
   uint32_t strided_inputs = 0;
+  // Bit i: output i may come so too, where a concat alone reads it: the kernel then writes what would be
+  // copied.
+  uint32_t strided_outputs = 0;
   std::vector<std::pair<int, int>> in_place;  // (output, input) that may be the same memory
 };
 

@@ -3,33 +3,51 @@
 #include <dlfcn.h>
 
 #include "base/error.h"
+#include "device/cuda/libraries.h"
 
 namespace floe {
 namespace {
 
-void* open_library() {
-  for (const char* name :
-       {"libcublasLt.so.13", "libcublasLt.so", "/usr/local/cuda/lib64/libcublasLt.so.13"}) {
-    if (void* library = dlopen(name, RTLD_NOW | RTLD_LOCAL)) return library;
+void* open_library(std::span<const std::string> names) {
+  std::string tried;
+  for (const std::string& name : names) {
+    // Never unloaded: the handle lives as long as the process.
+    if (void* library = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL)) return library;
+    tried += (tried.empty() ? "" : ", ") + name;
   }
-  throw Error(ErrorKind::device,
-              fmt::format("cuBLASLt of CUDA 13 (libcublasLt.so.13) cannot be loaded: {}", dlerror()));
+  throw Error(
+      ErrorKind::device,
+      fmt::format("cuBLASLt of CUDA 13, which multiplies matrices on the GPU, was not found; tried {}. "
+                  "Set CUDA_HOME or LD_LIBRARY_PATH to where libcublasLt.so.13 is",
+                  tried));
 }
 
 template <class F>
 void find(void* library, const char* name, F* function) {
-  *function = reinterpret_cast<F>(dlsym(library, name));
-  if (*function == nullptr)
-    throw Error(ErrorKind::device, fmt::format("libcublasLt has no function '{}'", name));
+  *function = reinterpret_cast<F>(::dlsym(library, name));
+  if (*function == nullptr) {
+    throw Error(ErrorKind::device, fmt::format("cuBLASLt as found has no function '{}'", name));
+  }
 }
 
-CublasLt load() {
-  void* library = open_library();  // stays loaded
+CublasLt make() {
+  CublasLt lt = CublasLt::load(cuda_library_names("libcublasLt.so.13"));
+  const cublasStatus_t status = lt.create(&lt.handle);
+  if (status != CUBLAS_STATUS_SUCCESS) {
+    throw Error(ErrorKind::device, fmt::format("cublasLtCreate: {}", lt.status_text(status)));
+  }
+  return lt;
+}
+
+}  // namespace
+
+CublasLt CublasLt::load(std::span<const std::string> names) {
+  void* library = open_library(names);
   CublasLt lt{};
-  decltype(&cublasLtCreate) create = nullptr;
-  find(library, "cublasLtCreate", &create);
+  find(library, "cublasLtCreate", &lt.create);
   find(library, "cublasLtMatmul", &lt.matmul);
   find(library, "cublasLtMatmulAlgoGetHeuristic", &lt.heuristic);
+  find(library, "cublasLtMatmulAlgoConfigGetAttribute", &lt.algorithm_get);
   find(library, "cublasLtMatmulDescCreate", &lt.desc_create);
   find(library, "cublasLtMatmulDescDestroy", &lt.desc_destroy);
   find(library, "cublasLtMatmulDescSetAttribute", &lt.desc_set);
@@ -41,22 +59,18 @@ CublasLt load() {
   find(library, "cublasLtMatmulPreferenceSetAttribute", &lt.preference_set);
   find(library, "cublasLtGetVersion", &lt.version);
   find(library, "cublasLtGetStatusString", &lt.status_text);
-  const cublasStatus_t status = create(&lt.handle);
-  if (status != CUBLAS_STATUS_SUCCESS)
-    throw Error(ErrorKind::device, fmt::format("cublasLtCreate: {}", lt.status_text(status)));
   return lt;
 }
 
-}  // namespace
-
 const CublasLt& CublasLt::get() {
-  static const CublasLt once = load();
+  static const CublasLt once = make();
   return once;
 }
 
 void check_cublaslt(cublasStatus_t status, const char* what) {
-  if (status != CUBLAS_STATUS_SUCCESS)
+  if (status != CUBLAS_STATUS_SUCCESS) {
     throw Error(ErrorKind::device, fmt::format("{}: {}", what, CublasLt::get().status_text(status)));
+  }
 }
 
 }  // namespace floe

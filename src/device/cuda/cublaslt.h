@@ -1,12 +1,18 @@
-// cuBLASLt, found at run time: a binary starts without it, and the first matrix product asks for it.
+// cuBLASLt, found at run time: a binary starts without it, and the first matrix product asks for it. Only the
+// functions that are used.
 #pragma once
 #include <cublasLt.h>
+
+#include <span>
+#include <string>
 
 namespace floe {
 
 struct CublasLt {
+  decltype(&cublasLtCreate) create;
   decltype(&cublasLtMatmul) matmul;
   decltype(&cublasLtMatmulAlgoGetHeuristic) heuristic;
+  decltype(&cublasLtMatmulAlgoConfigGetAttribute) algorithm_get;
   decltype(&cublasLtMatmulDescCreate) desc_create;
   decltype(&cublasLtMatmulDescDestroy) desc_destroy;
   decltype(&cublasLtMatmulDescSetAttribute) desc_set;
@@ -20,7 +26,12 @@ struct CublasLt {
   decltype(&cublasLtGetStatusString) status_text;
   cublasLtHandle_t handle;
 
-  // Throws Error{device} naming the library or function that is missing.
+  // The functions of the first of these libraries that can be loaded; no handle. Throws Error{device} naming
+  // what was tried, or the function that is missing.
+  static CublasLt load(std::span<const std::string> names);
+
+  // The process's, with its handle, made for the CUDA device that is current at the first call. Throws
+  // Error{device}.
   static const CublasLt& get();
 };
 

@@ -3,10 +3,10 @@
 #include <dlfcn.h>
 #include <nvrtc.h>
 
-#include <cstdlib>
 #include <memory>
 
 #include "base/error.h"
+#include "device/cuda/libraries.h"
 
 namespace floe {
 
@@ -23,24 +23,6 @@ struct Nvrtc::Functions {
 };
 
 namespace {
-
-std::vector<std::string> usual_names() {
-  const std::string file = "libnvrtc.so.13";
-  std::vector<std::string> names = {file, "libnvrtc.so"};
-  std::vector<std::string> homes;
-  for (const char* variable : {"CUDA_HOME", "CUDA_PATH"}) {
-    if (const char* home = std::getenv(variable); home != nullptr && *home != '\0') homes.emplace_back(home);
-  }
-  homes.emplace_back("/usr/local/cuda-13");
-  homes.emplace_back("/usr/local/cuda-13.0");
-  homes.emplace_back("/usr/local/cuda");
-  for (const std::string& home : homes) {
-    for (const char* folder : {"/lib64/", "/lib/", "/targets/x86_64-linux/lib/"}) {
-      names.push_back(home + folder + file);
-    }
-  }
-  return names;
-}
 
 template <class F>
 bool find(void* library, const char* name, F* function) {
@@ -86,7 +68,7 @@ Nvrtc::Nvrtc(std::span<const std::string> names) {
 }
 
 const Nvrtc& Nvrtc::shared() {
-  static const Nvrtc nvrtc(usual_names());
+  static const Nvrtc nvrtc(cuda_library_names("libnvrtc.so.13"));
   return nvrtc;
 }
 

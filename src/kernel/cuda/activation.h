@@ -14,9 +14,9 @@ bool find_activation(std::string_view name, CudaActivation* activation);  // "" 
 
 struct ActivationCall {
   CudaActivation activation = CudaActivation::none;
-  DType type = DType::f32;  // of x and the bias: f32 or bf16
-  void* x = nullptr;
-  const void* bias = nullptr;
+  DType type = DType::f32;     // of x and the bias: f32 or bf16
+  void* x = nullptr;           // aligned to 16 bytes
+  const void* bias = nullptr;  // rarely: a product adds its bias itself
   int64_t rows = 0, columns = 0;
 };
 void apply_activation(const ActivationCall& call, void* stream);

@@ -1,5 +1,8 @@
 // Cases of attention that the tests of all devices build on.
 #pragma once
+#include <gtest/gtest.h>
+
+#include <memory>
 #include <numeric>
 #include <vector>
 
@@ -29,6 +32,57 @@ inline OpCase backward(const OpCase& forward_case) {
                   {CaseInput::of(tensor_of(results[0])), CaseInput::of(tensor_of(results[1])),
                    CaseInput::normal(results[0].shape, results[0].dtype)});
   return c;
+}
+
+// Runs a case of attention_grad twice, into results of their own and into slices of one merged gradient
+// [B, S, 4, H, D] (of q, k, v, and a part that stays as it is): the bits must be equal. For as many keys as
+// queries and as many key heads as heads.
+inline void expect_slices_hold_the_same(const OpCase& c) {
+  const std::vector<Tensor> want = run_kernel(c);
+  const Shape& shape = want[0].shape();
+  const DType dtype = want[0].dtype();
+  const int64_t rows = shape[0] * shape[1], width = shape[2] * shape[3];
+  Tensor merged(dtype, {shape[0], shape[1], 4, shape[2], shape[3]});
+  for (int64_t i = 0; i < merged.size(); ++i) merged.set(i, 7);
+  const std::unique_ptr<Device> device = open_test_device();
+  const auto uploaded = [&](const Tensor& tensor) {
+    DeviceBuffer memory(*device, tensor.bytes());
+    device->upload(memory.data(), tensor.data(), tensor.bytes());
+    return memory;
+  };
+  std::vector<Tensor> tensors;
+  std::vector<DeviceBuffer> memory;
+  std::vector<View> inputs, outputs;
+  KernelSignature signature{c.op, {}, {}, {dtype, dtype, dtype}, &c.attrs};
+  for (const RefTensor& input : case_inputs(c)) {
+    tensors.push_back(tensor_of(input));
+    memory.push_back(uploaded(tensors.back()));
+    inputs.emplace_back(memory.back().data(), input.dtype, input.shape);
+    signature.inputs.push_back(input.dtype);
+    signature.ranks.push_back(static_cast<int>(input.shape.size()));
+  }
+  const DeviceBuffer merged_memory = uploaded(merged);
+  for (int64_t part = 0; part < 3; ++part) {
+    View view(static_cast<char*>(merged_memory.data()) + part * width * static_cast<int64_t>(size_of(dtype)),
+              dtype, shape);
+    view.strides = {shape[1] * 4 * width, 4 * width, shape[3], 1};
+    outputs.push_back(view);
+  }
+  const Kernel* kernel = test_kernels().find(device->kind(), signature);
+  ASSERT_NE(kernel, nullptr);
+  EXPECT_EQ(kernel->strided_outputs, 0b111u);
+  const BoundKernel bound = kernel->bind({c.attrs, inputs, outputs, 2, 0, device.get()});
+  const DeviceBuffer workspace(*device, bound.workspace);
+  bound.run({inputs, outputs, workspace.data(), device->pool(), nullptr, device->stream()});
+  device->download(merged.data(), merged_memory.data(), merged.bytes());
+  device->wait();
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t i = 0; i < 4 * width; ++i) {
+      const int64_t part = i / width;
+      const double expected = part == 3 ? 7 : want[static_cast<size_t>(part)].at(row * width + i % width);
+      ASSERT_EQ(merged.at(row * 4 * width + i), expected) << "row " << row << ", part " << part;
+    }
+  }
 }
 
 }  // namespace floe

@@ -31,7 +31,8 @@ bool fits_mma(const AttentionProblem& s, const AttentionPointers& data) {
   };
   const auto size = [](int width) { return width > 0 && width <= 256 && width % 8 == 0; };
   return sizeof(T) == 2 && size(s.width) && size(s.value_width) && whole(s.q) && whole(s.k) && whole(s.v) &&
-         aligned(data.q) && aligned(data.k) && aligned(data.v) && aligned(data.out) && aligned(data.dout);
+         whole(s.dq) && whole(s.dk) && whole(s.dv) && aligned(data.q) && aligned(data.k) && aligned(data.v) &&
+         aligned(data.out) && aligned(data.dout) && aligned(data.dq) && aligned(data.dk) && aligned(data.dv);
 }
 
 template <class T>
@@ -70,7 +71,7 @@ BoundKernel bind_weights(const KernelCall& call) {
 
 template <class T>
 BoundKernel bind_grad(const KernelCall& call) {
-  const AttentionSpec spec = AttentionSpec::of(call.attrs, call.inputs[0], call.inputs[1], call.inputs[2]);
+  const AttentionSpec spec = AttentionSpec::of_gradient(call);
   BoundKernel bound;
   if (sizeof(T) == 2) {
     bound.workspace = static_cast<size_t>(spec.batch * spec.heads * spec.queries) * sizeof(float);
@@ -126,6 +127,7 @@ void add_of(DType dtype, KernelTable& table) {
     return floats_then_ids(signature, dtype, 6, 4);
   };
   grad.bind = bind_grad<T>;
+  grad.strided_outputs = 0b111;
   table.add(std::move(grad));
 }
 

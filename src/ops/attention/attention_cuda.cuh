@@ -14,7 +14,7 @@ namespace floe {
 
 struct AttentionProblem {
   int batch, queries, keys, heads, key_heads, width, value_width;
-  HeadsLayout q, k, v;
+  HeadsLayout q, k, v, dq, dk, dv;
   int diagonal = 0;  // query i sees keys 0..i + diagonal
   float scale = 1;
   uint32_t threshold = 0;
@@ -32,7 +32,10 @@ struct AttentionProblem {
                        static_cast<int>(s.value_width),
                        s.q,
                        s.k,
-                       s.v};
+                       s.v,
+                       s.dq,
+                       s.dk,
+                       s.dv};
     p.diagonal = p.keys;
     if (s.causal == AttentionSpec::Causal::top_left) p.diagonal = 0;
     if (s.causal == AttentionSpec::Causal::bottom_right) p.diagonal = p.keys - p.queries;
@@ -51,7 +54,8 @@ struct AttentionProblem {
   __device__ bool kept(uint32_t word) const { return (word >> 8) >= threshold; }
 };
 
-// Pointers of one run. Those of q, k, v follow the problem's strides, all others are row-major.
+// Pointers of one run. Those of q, k, v and their gradients follow the problem's strides, all others are
+// row-major.
 struct AttentionPointers {
   const void *q = nullptr, *k = nullptr, *v = nullptr;
   const void *out = nullptr, *dout = nullptr;  // of the gradient

@@ -369,5 +369,22 @@ TEST(AttentionCuda, SurvivesLargeScores) {
   }
 }
 
+// One kernel, two kernels, parts of the features, and the plain ones for a width of 12.
+TEST(AttentionCuda, WritesItsGradientsIntoSlicesOfAMergedOne) {
+  FLOE_NEEDS_CUDA();
+  for (const int64_t width : {8, 32, 64, 128, 256, 12}) {
+    for (const int64_t rows : {1, 24, 64, 100, 200}) {
+      const Sizes s{.queries = rows,
+                    .keys = rows,
+                    .width = width,
+                    .value_width = width,
+                    .causal = rows == 100 ? "top_left" : "none",
+                    .lengths = {static_cast<int32_t>(rows), static_cast<int32_t>(rows / 2)}};
+      SCOPED_TRACE(text_of(s));
+      expect_slices_hold_the_same(backward(forward(s)));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace floe

@@ -85,18 +85,17 @@ void grad_task(const AttentionSpec& s, const AttentionData& data, const GradOutp
   auto* words = reinterpret_cast<uint32_t*>(dout_here + s.value_width * kQueries);
   const float* k = data.k + b * s.k.batch + key_head * s.k.head;
   const float* v = data.v + b * s.v.batch + key_head * s.v.head;
-  // Rows of out, dout, dq, dk, dv: these are row-major.
-  const int64_t o_row = s.heads * s.value_width;
-  const int64_t dq_row = s.heads * s.width;
-  const int64_t dk_row = s.key_heads * s.width;
-  const int64_t dv_row = s.key_heads * s.value_width;
-  float* dq = to.dq + b * s.queries * dq_row + key_head * group * s.width;
-  float* dk = to.dk + b * s.keys * dk_row + key_head * s.width;
-  float* dv = to.dv + b * s.keys * dv_row + key_head * s.value_width;
+  const int64_t o_row = s.heads * s.value_width;  // of out and dout, which are row-major
+  const int64_t dq_row = s.dq.row, dk_row = s.dk.row, dv_row = s.dv.row;
+  float* dq = to.dq + b * s.dq.batch + key_head * group * s.dq.head;
+  float* dk = to.dk + b * s.dk.batch + key_head * s.dk.head;
+  float* dv = to.dv + b * s.dv.batch + key_head * s.dv.head;
   const int64_t length = data.length(s, b);
   zero_rows(dk + length * dk_row, s.keys - length, dk_row, s.width);
   zero_rows(dv + length * dv_row, s.keys - length, dv_row, s.value_width);
-  if (length == 0) zero_rows(dq, s.queries, dq_row, group * s.width);
+  for (int64_t member = 0; member < group && length == 0; ++member) {
+    zero_rows(dq + member * s.dq.head, s.queries, dq_row, s.width);
+  }
   for (int64_t k0 = 0; k0 < length; k0 += kKeys) {
     const int64_t keys = HWY_MIN(kKeys, length - k0);
     const int64_t all_vectors = (keys + kLanes - 1) / kLanes;
@@ -108,7 +107,7 @@ void grad_task(const AttentionSpec& s, const AttentionData& data, const GradOutp
       const int64_t h = key_head * group + member;
       for (int64_t first = 0; first < s.queries; first += kQueries) {
         const int64_t count = HWY_MIN(kQueries, s.queries - first);
-        float* dq_chunk = dq + first * dq_row + member * s.width;
+        float* dq_chunk = dq + first * dq_row + member * s.dq.head;
         if (s.seen(length, first + count - 1) <= k0) {
           if (k0 == 0) zero_rows(dq_chunk, count, dq_row, s.width);
           continue;
@@ -190,7 +189,7 @@ HWY_EXPORT(grad_scratch);
 HWY_EXPORT(grad_task);
 
 BoundKernel bind_grad(const KernelCall& call) {
-  const AttentionSpec s = AttentionSpec::of(call.attrs, call.inputs[0], call.inputs[1], call.inputs[2]);
+  const AttentionSpec s = AttentionSpec::of_gradient(call);
   const int64_t scratch = (HWY_DYNAMIC_DISPATCH(grad_scratch)(s) + 15) / 16 * 16;
   return {static_cast<size_t>(scratch * call.threads) * sizeof(float), [s, scratch](const KernelRun& run) {
             AttentionData data;
@@ -225,6 +224,7 @@ void add_attention_grad_cpu(KernelTable& table) {
   };
   kernel.bind = bind_grad;
   kernel.strided_inputs = 0b111;
+  kernel.strided_outputs = 0b111;
   table.add(std::move(kernel));
 }
 

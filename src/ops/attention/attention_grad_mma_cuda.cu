@@ -233,7 +233,7 @@ __global__ __launch_bounds__(32 * kWarps, 1) void mma_grad_keys_kernel(const Mma
           const int at = 16 * group + g + 8 * r;
           if (at >= count) continue;
           const bool sees = s.seen(length, q0 + at) > 0;
-          T* to = f.dq + ((b * static_cast<int64_t>(s.queries) + q0 + at) * s.heads + h) * s.width;
+          T* to = f.dq + b * s.dq.batch + (q0 + at) * s.dq.row + h * s.dq.head;
 #pragma unroll
           for (int n = 0; n < Traits::kDqChunk / 8; ++n) {
             const int c = dq_column + 8 * n + 2 * t;
@@ -251,16 +251,17 @@ __global__ __launch_bounds__(32 * kWarps, 1) void mma_grad_keys_kernel(const Mma
     const int key = k0 + warp * 16 + g + 8 * r;
     if (key >= s.keys) continue;
     const bool exists = key < length;
-    const int64_t at = (b * static_cast<int64_t>(s.keys) + key) * s.key_heads + key_head;
+    T* to_dk = f.dk + b * s.dk.batch + key * s.dk.row + key_head * s.dk.head;
+    T* to_dv = f.dv + b * s.dv.batch + key * s.dv.row + key_head * s.dv.head;
 #pragma unroll
     for (int n = 0; n < kColumns / 8; ++n) {
       const int c = column + 8 * n + 2 * t;
       if (c < s.width) {
-        *reinterpret_cast<uint32_t*>(f.dk + at * s.width + c) =
+        *reinterpret_cast<uint32_t*>(to_dk + c) =
             pack_pair<T>(exists ? dk[n][2 * r] * s.scale : 0.0f, exists ? dk[n][2 * r + 1] * s.scale : 0.0f);
       }
       if (c < s.value_width) {
-        *reinterpret_cast<uint32_t*>(f.dv + at * s.value_width + c) = pack_pair<T>(
+        *reinterpret_cast<uint32_t*>(to_dv + c) = pack_pair<T>(
             exists ? dv[n][2 * r] * s.keep_factor : 0.0f, exists ? dv[n][2 * r + 1] * s.keep_factor : 0.0f);
       }
     }
@@ -374,7 +375,7 @@ __global__ __launch_bounds__(32 * kWarps, 1) void mma_grad_queries_kernel(const 
   for (int r = 0; r < 2; ++r) {
     const int at = first_row + 8 * r;
     if (at >= count) continue;
-    T* to = f.dq + ((b * static_cast<int64_t>(s.queries) + q0 + at) * s.heads + h) * s.width;
+    T* to = f.dq + b * s.dq.batch + (q0 + at) * s.dq.row + h * s.dq.head;
 #pragma unroll
     for (int n = 0; n < kD / 8; ++n) {
       const int c = 8 * n + 2 * t;

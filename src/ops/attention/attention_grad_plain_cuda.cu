@@ -183,13 +183,15 @@ __global__ __launch_bounds__(kPlainThreads, 1) void plain_grad_keys_kernel(const
   }
 #pragma unroll
   for (int j = 0; j < 4; ++j) {
-    if (k0 + 4 * ty + j >= s.keys) continue;
-    const int64_t at = (b * static_cast<int64_t>(s.keys) + k0 + 4 * ty + j) * s.key_heads + key_head;
+    const int key = k0 + 4 * ty + j;
+    if (key >= s.keys) continue;
+    T* to_dk = f.dk + b * s.dk.batch + key * s.dk.row + key_head * s.dk.head;
+    T* to_dv = f.dv + b * s.dv.batch + key * s.dv.row + key_head * s.dv.head;
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
       const int feature = first + 4 * tx + e;
-      if (feature < s.width) f.dk[at * s.width + feature] = from_float<T>(dk[j][e]);
-      if (feature < s.value_width) f.dv[at * s.value_width + feature] = from_float<T>(dv[j][e]);
+      if (feature < s.width) to_dk[feature] = from_float<T>(dk[j][e]);
+      if (feature < s.value_width) to_dv[feature] = from_float<T>(dv[j][e]);
     }
   }
 }
@@ -231,11 +233,11 @@ __global__ __launch_bounds__(kPlainThreads, 1) void plain_grad_queries_kernel(co
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     if (4 * ty + i >= m.queries) continue;
-    const int64_t at = (m.b * static_cast<int64_t>(s.queries) + q0 + 4 * ty + i) * s.heads + m.h;
+    T* to = f.dq + m.b * s.dq.batch + (q0 + 4 * ty + i) * s.dq.row + m.h * s.dq.head;
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
       const int feature = first + 4 * tx + e;
-      if (feature < s.width) f.dq[at * s.width + feature] = from_float<T>(dq[i][e]);
+      if (feature < s.width) to[feature] = from_float<T>(dq[i][e]);
     }
   }
 }

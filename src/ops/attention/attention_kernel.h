@@ -15,6 +15,7 @@ struct HeadsLayout {  // [batch, row, head, feature]; features contiguous
 struct AttentionSpec {
   int64_t batch, queries, keys, heads, key_heads, width, value_width;
   HeadsLayout q, k, v;
+  HeadsLayout dq, dk, dv;  // of the gradient
   enum class Causal { none, top_left, bottom_right } causal = Causal::none;
   float scale = 1;
   bool lengths = false, dropout = false;
@@ -24,8 +25,10 @@ struct AttentionSpec {
 
   // `v` may be the view of k where there are no values.
   static AttentionSpec of(const Attrs& attrs, const View& q, const View& k, const View& v) {
-    AttentionSpec s{q.dims[0], q.dims[1], k.dims[1],          q.dims[2],          k.dims[2],
-                    q.dims[3], v.dims[3], HeadsLayout::of(q), HeadsLayout::of(k), HeadsLayout::of(v)};
+    AttentionSpec s{
+        q.dims[0], q.dims[1],          k.dims[1],          q.dims[2],          k.dims[2], q.dims[3],
+        v.dims[3], HeadsLayout::of(q), HeadsLayout::of(k), HeadsLayout::of(v), {},        {},
+        {}};
     const std::string& causal = attrs.text("causal");
     s.causal = causal == "top_left" ? Causal::top_left
                                     : (causal == "bottom_right" ? Causal::bottom_right : Causal::none);
@@ -38,6 +41,14 @@ struct AttentionSpec {
       s.keep_factor = static_cast<float>(1 / (1 - rate));
       s.op_id = static_cast<uint32_t>(attrs.integer("op_id"));
     }
+    return s;
+  }
+
+  static AttentionSpec of_gradient(const KernelCall& call) {
+    AttentionSpec s = of(call.attrs, call.inputs[0], call.inputs[1], call.inputs[2]);
+    s.dq = HeadsLayout::of(call.outputs[0]);
+    s.dk = HeadsLayout::of(call.outputs[1]);
+    s.dv = HeadsLayout::of(call.outputs[2]);
     return s;
   }
 

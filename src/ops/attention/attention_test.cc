@@ -379,6 +379,18 @@ TEST(Attention, ReadsSlicesOfAMergedProjection) {
   }
 }
 
+TEST(Attention, WritesItsGradientsIntoSlicesOfAMergedOne) {
+  for (const Sizes& s :
+       {Sizes{.batch = 2, .queries = 9, .keys = 9},
+        Sizes{.batch = 3, .queries = 70, .keys = 70, .causal = "top_left"},
+        Sizes{.batch = 3, .queries = 6, .keys = 6, .lengths = {6, 0, 2}},
+        Sizes{.batch = 1, .queries = 5, .keys = 5, .heads = 3, .key_heads = 3, .width = 7, .value_width = 7},
+        Sizes{.batch = 2, .queries = 130, .keys = 130, .dropout = 0.3}}) {
+    SCOPED_TRACE(text_of(s));
+    expect_slices_hold_the_same(backward(forward(s)));
+  }
+}
+
 TEST(Attention, GivesExactZerosToARowWithoutKeysAndLeavesOthersAlone) {
   Sizes s{.batch = 3, .queries = 4, .keys = 9, .lengths = {9, 0, 5}};
   const OpCase c = forward(s);

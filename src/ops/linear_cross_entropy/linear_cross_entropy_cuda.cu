@@ -1,14 +1,20 @@
 // Chunks of rows, so that full logits never exist. For each chunk: logits by one product, in the operands'
 // type; each row of them turned into softmax minus target in place; dx by a second product; dweight by a
-// third that adds in f32. Chunks are cut by the sizes alone and come in order, so sums are deterministic.
+// third that adds in f32; dbias from sums of slices of rows. Chunks and slices are cut by the sizes alone and
+// come in order, so sums are deterministic.
+//
+// bf16 logits l err by 2^-8 |l| at most, either way: a position's nll by twice that, a softmax value p by
+// 2^-7 |l| p. Errors of positions and classes are independent, so in sums they shrink as those of the bf16
+// operands do (docs/notes/cuda-gemm.md).
 //
 // A target outside 0..V-1 that is not ignore_index cannot be refused here: its position gives NaN.
 #include <algorithm>
 #include <memory>
 
 #include "device/cuda/launch.cuh"
+#include "kernel/cuda/column_sums.h"
 #include "kernel/cuda/gemm.h"
-#include "kernel/cuda/half_types.cuh"
+#include "kernel/cuda/slices.cuh"
 #include "kernel/kernel.h"
 
 namespace floe {
@@ -18,6 +24,7 @@ constexpr int kThreads = 512;
 constexpr int64_t kChunkBytes = int64_t{160} << 20;  // of logits
 constexpr int64_t kMostRows = 4096;
 constexpr int64_t kRowStep = 256;  // whole tiles of the products
+static_assert(kRowStep % ColumnSlices::kRows == 0, "a chunk that is not the last one ends with a slice");
 
 int64_t chunk_rows(int64_t rows, int64_t classes, size_t element) {
   const int64_t fit = kChunkBytes / std::max<int64_t>(1, classes * static_cast<int64_t>(element));
@@ -25,10 +32,10 @@ int64_t chunk_rows(int64_t rows, int64_t classes, size_t element) {
   return std::min(std::max<int64_t>(1, rows), most);
 }
 
-// Of a part of a row: the greatest logit, the sum of exp(logit - greatest), of the logits, and of
-// logit - logit: 0, or NaN where one is not finite.
+// Of a part of a row: the greatest logit, the sum of exp(logit - greatest), and of the logits. That sum is
+// not finite where one of them is not.
 struct Part {
-  float most, exps, sum, bad;
+  float most, exps, sum;
 };
 
 __device__ Part joined(const Part& a, const Part& b) {
@@ -36,12 +43,12 @@ __device__ Part joined(const Part& a, const Part& b) {
   // Both empty: their exps are 0 and no scale is needed (inf - inf would be NaN).
   const float left = a.most == most ? 1.0f : expf(a.most - most);
   const float right = b.most == most ? 1.0f : expf(b.most - most);
-  return {most, a.exps * left + b.exps * right, a.sum + b.sum, a.bad + b.bad};
+  return {most, a.exps * left + b.exps * right, a.sum + b.sum};
 }
 
 __device__ Part shuffled(const Part& a, int offset) {
   return {__shfl_xor_sync(0xFFFFFFFFu, a.most, offset), __shfl_xor_sync(0xFFFFFFFFu, a.exps, offset),
-          __shfl_xor_sync(0xFFFFFFFFu, a.sum, offset), __shfl_xor_sync(0xFFFFFFFFu, a.bad, offset)};
+          __shfl_xor_sync(0xFFFFFFFFu, a.sum, offset)};
 }
 
 // Lower lanes are the left operands, so that every thread ends with the same bits.
@@ -68,29 +75,7 @@ struct RowArgs {
   double smoothing;
 };
 
-// kVector elements at once; the row begins at a multiple of their bytes.
-template <class T, int kVector>
-__device__ void load(const T* from, float* to) {
-  if constexpr (kVector == 1) {
-    to[0] = to_float(from[0]);
-  } else {
-    unpack16<T>(*reinterpret_cast<const uint4*>(from), to);
-  }
-}
-
-template <class T, int kVector>
-__device__ void store(const float* from, T* to) {
-  if constexpr (kVector == 1) {
-    to[0] = from_float<T>(from[0]);
-  } else {
-    T out[kVector];
-#pragma unroll
-    for (int i = 0; i < kVector; ++i) out[i] = from_float<T>(from[i]);
-    *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(out);
-  }
-}
-
-// A block a row.
+// A block a row, kVector elements at once; the row begins at a multiple of their bytes.
 template <class T, int kVector, bool kGradient>
 __global__ void __launch_bounds__(kThreads) finish_rows(T* logits, RowArgs args) {
   const int64_t classes = args.classes;
@@ -101,16 +86,16 @@ __global__ void __launch_bounds__(kThreads) finish_rows(T* logits, RowArgs args)
     if constexpr (kGradient) {
       const float zeros[kVector] = {};
       for (int64_t i = threadIdx.x * kVector; i < classes; i += kThreads * kVector)
-        store<T, kVector>(zeros, row + i);
+        store_floats(row + i, zeros);
     }
     return;
   }
   const bool known = target >= 0 && target < classes;
   const float at_target = known ? to_float(row[target]) : NAN;
-  Part part{-INFINITY, 0, 0, 0};
+  Part part{-INFINITY, 0, 0};
   for (int64_t i = threadIdx.x * kVector; i < classes; i += kThreads * kVector) {
     float x[kVector];
-    load<T, kVector>(row + i, x);
+    load_floats(row + i, x);
     float most = part.most;
 #pragma unroll
     for (int k = 0; k < kVector; ++k) most = fmaxf(most, x[k]);
@@ -119,13 +104,12 @@ __global__ void __launch_bounds__(kThreads) finish_rows(T* logits, RowArgs args)
     for (int k = 0; k < kVector; ++k) {
       exps += expf(x[k] - most);
       part.sum += x[k];
-      part.bad += x[k] - x[k];
     }
     part.most = most;
     part.exps = exps;
   }
   part = over_block(part);  // also: every thread has read at_target
-  const bool finite = part.bad == 0 && known;
+  const bool finite = isfinite(part.sum) && known;
   if (threadIdx.x == 0) {
     const double lse = static_cast<double>(part.most) + ::log(static_cast<double>(part.exps));
     const double nll = finite ? lse - static_cast<double>(at_target) : static_cast<double>(NAN);
@@ -139,13 +123,13 @@ __global__ void __launch_bounds__(kThreads) finish_rows(T* logits, RowArgs args)
     const auto hit = static_cast<float>(1 - args.smoothing);
     for (int64_t i = threadIdx.x * kVector; i < classes; i += kThreads * kVector) {
       float x[kVector];
-      load<T, kVector>(row + i, x);
+      load_floats(row + i, x);
 #pragma unroll
       for (int k = 0; k < kVector; ++k) {
         x[k] = expf(x[k] - part.most) * share + even;
         if (i + k == target) x[k] -= hit;
       }
-      store<T, kVector>(x, row + i);
+      store_floats(row + i, x);
     }
   }
 }
@@ -179,23 +163,28 @@ __global__ void __launch_bounds__(1024)
   *out_tokens = static_cast<float>(counts[0]);
 }
 
-// The chunk's rows of x, those of ignored positions as zeros: what lies in padding, NaN too, must add
-// nothing.
-template <class T>
-__global__ void keep_rows(const T* x, const int32_t* targets, int64_t n, int64_t d, int64_t ignore, T* to) {
+// x for dweight: the rows of ignored positions are zeros, as 0 * NaN would be NaN.
+template <class T, int kVector>
+__global__ void counted_rows(const T* x, const int32_t* targets, T* to, int64_t words, int64_t words_of_row,
+                             int64_t ignore) {
   const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step)
-    to[i] = targets[i / d] == ignore ? from_float<T>(0.0f) : x[i];
+  for (int64_t word = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; word < words;
+       word += step) {
+    float values[kVector] = {};
+    if (targets[word / words_of_row] != ignore) load_floats(x + word * kVector, values);
+    store_floats(to + word * kVector, values);
+  }
 }
 
-// sum[column] of a chunk's gradient, a thread a column; rows come in order.
-template <class T>
-__global__ void add_columns(const T* g, int64_t rows, int64_t classes, float* sum, bool first) {
-  const int64_t column = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (column >= classes) return;
-  float total = first ? 0.0f : sum[column];
-  for (int64_t row = 0; row < rows; ++row) total += to_float(g[row * classes + column]);
-  sum[column] = total;
+constexpr unsigned kMostBlocks = 132 * 8 * 2;  // of kernels that stride over their grid: twice a full H100
+
+template <class T, int kVector>
+void take_counted(const T* x, const int32_t* targets, T* to, int64_t rows, int64_t d, int64_t ignore,
+                  void* stream) {
+  const int64_t words = rows * d / kVector;
+  launch("counted_rows", counted_rows<T, kVector>,
+         {.grid = dim3(std::min(blocks_for(words, 256), kMostBlocks)), .block = dim3(256)}, stream, x,
+         targets, to, words, d / kVector, ignore);
 }
 
 template <class T>
@@ -207,7 +196,7 @@ __global__ void round_to_type(const float* from, T* to, int64_t n) {
 
 template <class T>
 void round_values(const float* from, void* to, int64_t n, void* stream) {
-  const unsigned blocks = std::min(blocks_for(n, 256), 132u * 16);
+  const unsigned blocks = std::min(blocks_for(n, 256), kMostBlocks);
   launch("round_to_type", round_to_type<T>, {dim3(blocks), dim3(256)}, stream, from, static_cast<T*>(to), n);
 }
 
@@ -224,13 +213,15 @@ struct Plan {
   bool gradients, bias;
   double smoothing;
   int64_t ignore;
-  DType type, dweight_type;
+  DType type;
   Products whole, rest;
   bool wide_dweight;  // summed in f32 in the workspace, then rounded
   // Offsets in the workspace.
-  size_t gemm_at = 0, x_at = 0, logits_at = 0, loss_at = 0, nll_at = 0, dweight_at = 0, dbias_at = 0,
-         bytes = 0;
+  size_t gemm_at = 0, logits_at = 0, x_at = 0, loss_at = 0, nll_at = 0, dweight_at = 0, dbias_at = 0;
+  size_t bytes = 0;
 };
+
+ColumnSlices dbias_of(const Plan& p) { return {p.type, p.rows, p.classes}; }
 
 size_t taken(size_t* used, size_t bytes) {
   const size_t at = *used;
@@ -242,13 +233,13 @@ Products products_of(const Plan& p, int64_t height) {
   Products made;
   CudaGemmShape shape{
       .m = height, .n = p.classes, .k = p.d, .transpose_b = true, .in = p.type, .out = p.type};
-  shape.bias = p.bias && p.d > 0;
+  shape.bias = p.bias;
   made.logits = std::make_unique<CudaGemm>(shape);
   if (!p.gradients) return made;
   made.dx = std::make_unique<CudaGemm>(
       CudaGemmShape{.m = height, .n = p.d, .k = p.classes, .in = p.type, .out = p.type});
   CudaGemmShape dweight{.m = p.classes, .n = p.d, .k = height, .transpose_a = true, .in = p.type};
-  dweight.out = p.wide_dweight ? DType::f32 : p.dweight_type;
+  dweight.out = p.wide_dweight ? DType::f32 : p.type;
   made.dweight_first = std::make_unique<CudaGemm>(dweight);
   dweight.accumulate = true;
   made.dweight_next = std::make_unique<CudaGemm>(dweight);
@@ -270,57 +261,50 @@ void finish(const Plan& p, T* logits, int64_t height, const RowArgs& args, void*
 
 template <class T>
 void run_plan(const Plan& p, const KernelRun& run) {
+  constexpr int kVector = 16 / sizeof(T);
   auto* memory = static_cast<char*>(run.workspace);
+  void* scratch = memory + p.gemm_at;
   const T* x = run.inputs[0].as<T>();
   const void* weight = run.inputs[1].data;
   const int32_t* targets = run.inputs[2].as<int32_t>();
   const void* bias = p.bias ? run.inputs[3].data : nullptr;
-  T* kept = reinterpret_cast<T*>(memory + p.x_at);
   T* logits = reinterpret_cast<T*>(memory + p.logits_at);
+  T* counted = reinterpret_cast<T*>(memory + p.x_at);
   auto* loss = reinterpret_cast<double*>(memory + p.loss_at);
   auto* nll = reinterpret_cast<double*>(memory + p.nll_at);
   auto* dweight_sum = reinterpret_cast<float*>(memory + p.dweight_at);
-  auto* dbias_sum = reinterpret_cast<float*>(memory + p.dbias_at);
+  auto* dbias_slices = reinterpret_cast<float*>(memory + p.dbias_at);
   void* dweight = !p.gradients ? nullptr : p.wide_dweight ? dweight_sum : run.outputs[4].data;
   for (int64_t begin = 0; begin < p.rows; begin += p.chunk) {
     const int64_t height = std::min(p.chunk, p.rows - begin);
     const Products& products = height == p.chunk ? p.whole : p.rest;
-    const unsigned blocks = std::min(blocks_for(height * p.d, 256), 132u * 16);
-    launch("keep_rows", keep_rows<T>, {dim3(blocks), dim3(256)}, run.stream, x + begin * p.d, targets + begin,
-           height * p.d, p.d, p.ignore, kept);
-    products.logits->run(kept, weight, logits, bias, memory + p.gemm_at, run.stream);
+    products.logits->run({x + begin * p.d, weight, logits, bias}, scratch, run.stream);
     finish<T>(p, logits, height,
               {targets + begin, loss + begin, nll + begin, p.classes, p.ignore, p.smoothing}, run.stream);
     if (!p.gradients) continue;
-    products.dx->run(logits, weight, run.outputs[3].as<T>() + begin * p.d, nullptr, memory + p.gemm_at,
-                     run.stream);
+    products.dx->run({logits, weight, run.outputs[3].as<T>() + begin * p.d}, scratch, run.stream);
+    (p.d % kVector == 0 ? take_counted<T, kVector> : take_counted<T, 1>)(x + begin * p.d, targets + begin,
+                                                                         counted, height, p.d, p.ignore,
+                                                                         run.stream);
     const CudaGemm& add = begin == 0 ? *products.dweight_first : *products.dweight_next;
-    add.run(logits, kept, dweight, nullptr, memory + p.gemm_at, run.stream);
-    if (p.bias) {
-      launch("add_columns", add_columns<T>, {dim3(blocks_for(p.classes, 256)), dim3(256)}, run.stream, logits,
-             height, p.classes, dbias_sum, begin == 0);
-    }
+    add.run({logits, counted, dweight}, scratch, run.stream);
+    if (!p.bias) continue;
+    sum_slices({p.type, height, p.classes}, logits, dbias_slices + begin / ColumnSlices::kRows * p.classes,
+               run.stream);
   }
   launch("total_rows", total_rows, {dim3(1), dim3(1024)}, run.stream, loss, nll, targets, p.rows, p.ignore,
          run.outputs[0].as<float>(), run.outputs[1].as<float>(), run.outputs[2].as<float>());
   if (!p.gradients) return;
-  if (p.rows == 0) {
-    const auto clear = [&](const View& view) {
-      const size_t bytes = view.bytes();
-      if (bytes > 0)
-        check_cuda(cudaMemsetAsync(view.data, 0, bytes, static_cast<cudaStream_t>(run.stream)),
-                   "cudaMemsetAsync");
-    };
-    clear(run.outputs[4]);
-    if (p.bias) clear(run.outputs[5]);
-    return;
+  const View& dweight_view = run.outputs[4];
+  if (p.rows == 0 && dweight_view.size() > 0) {
+    FLOE_CUDA_CALL(cudaMemsetAsync(dweight, 0, dweight_view.bytes(), static_cast<cudaStream_t>(run.stream)));
   }
-  const auto round = [&](const float* from, const View& to) {
-    to.dtype == DType::bf16 ? round_values<__nv_bfloat16>(from, to.data, to.size(), run.stream)
-                            : round_values<float>(from, to.data, to.size(), run.stream);
-  };
-  if (p.wide_dweight) round(dweight_sum, run.outputs[4]);
-  if (p.bias) round(dbias_sum, run.outputs[5]);
+  if (p.wide_dweight) round_values<T>(dweight_sum, dweight_view.data, dweight_view.size(), run.stream);
+  if (p.bias) {
+    const FoldTargets<T> dbias{run.outputs[5].as<T>(), nullptr, 1};
+    fold_slices(dbias_slices, dbias, 1, dbias_of(p).count(), p.classes, 0.0f, AddFloats(), StoreFloat<T>(),
+                run.stream);
+  }
 }
 
 BoundKernel bind(const KernelCall& call, bool gradients) {
@@ -335,8 +319,7 @@ BoundKernel bind(const KernelCall& call, bool gradients) {
   p.bias = call.attrs.flag("bias", false);
   p.smoothing = call.attrs.number("label_smoothing");
   p.ignore = call.attrs.integer("ignore_index");
-  p.dweight_type = gradients ? call.outputs[4].dtype : DType::f32;
-  p.wide_dweight = gradients && p.dweight_type != DType::f32 && p.rows > p.chunk;
+  p.wide_dweight = gradients && p.type != DType::f32 && p.rows > p.chunk;
   const int64_t rest = p.rows % p.chunk;
   if (p.rows >= p.chunk) p.whole = products_of(p, p.chunk);
   if (rest > 0) p.rest = products_of(p, rest);
@@ -349,12 +332,12 @@ BoundKernel bind(const KernelCall& call, bool gradients) {
   }
   const auto bytes = [](int64_t n, size_t element) { return static_cast<size_t>(n) * element; };
   p.gemm_at = taken(&p.bytes, gemm);
-  p.x_at = taken(&p.bytes, bytes(p.chunk * p.d, size_of(p.type)));
   p.logits_at = taken(&p.bytes, bytes(p.chunk * p.classes, size_of(p.type)));
+  p.x_at = taken(&p.bytes, gradients ? bytes(p.chunk * p.d, size_of(p.type)) : 0);
   p.loss_at = taken(&p.bytes, bytes(p.rows, sizeof(double)));
   p.nll_at = taken(&p.bytes, bytes(p.rows, sizeof(double)));
   p.dweight_at = taken(&p.bytes, p.wide_dweight ? bytes(p.classes * p.d, sizeof(float)) : 0);
-  p.dbias_at = taken(&p.bytes, gradients && p.bias ? bytes(p.classes, sizeof(float)) : 0);
+  p.dbias_at = taken(&p.bytes, gradients && p.bias ? dbias_of(p).bytes() : 0);
   return {p.bytes, [plan](const KernelRun& run) {
             plan->type == DType::bf16 ? run_plan<__nv_bfloat16>(*plan, run) : run_plan<float>(*plan, run);
           }};

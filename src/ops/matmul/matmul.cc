@@ -19,7 +19,7 @@ Form form_of(const Attrs& attrs) {
   return {attrs.flag("transpose_a", false), attrs.flag("transpose_b", false), attrs.text("activation", "")};
 }
 
-// Of the result: the operands' unless "out" says another, to which the f32 sums are then rounded.
+// Of the result: the operands' unless "out" says f32.
 DType result_dtype(const Attrs& attrs, DType operands) {
   return attrs.has("out") ? attrs.dtype("out") : operands;
 }
@@ -53,7 +53,9 @@ std::vector<Type> infer(const InferArgs& args) {
               text_of(b), form.transpose_b ? " transposed" : "");
   }
   Type result{result_dtype(args.attrs, a.dtype), {a.dims.begin(), a.dims.end() - 2}};
-  if (!is_float(result.dtype)) args.fail("out must be a floating type, is {}", name_of(result.dtype));
+  if (result.dtype != a.dtype && result.dtype != DType::f32) {
+    args.fail("out must be f32 or the operands' type, got {} for {}", name_of(result.dtype), text_of(a));
+  }
   result.dims.push_back(a.dim(form.transpose_a ? -1 : -2));
   result.dims.push_back(b.dim(form.transpose_b ? -2 : -1));
   if (args.inputs.size() > 2) {
@@ -154,7 +156,7 @@ Value as_matrix(Builder& b, Value x) {
 }
 
 // c = a b:  da = dc b^T,  db = a^T dc (rows of all batches summed where b is one matrix),  dbias = sum of
-// dc's rows
+// dc's rows. A widened dc is first rounded to the operands' type, except for dbias.
 Values gradient(Builder& b, const GradientArgs& args) {
   const Form form = form_of(args.node.attrs);
   const bool ta = form.transpose_a, tb = form.transpose_b;
@@ -167,8 +169,10 @@ Values gradient(Builder& b, const GradientArgs& args) {
         apply_tape(b, activation_row(form.activation)->derivative[0], Values{before, args.outputs[0]})[0];
     dc = mul(b, dc, slope);
   }
-  dc = cast(b, dc, b.type(x).dtype);
   Values grads(args.inputs.size());
+  const Value wide = dc;
+  dc = cast(b, dc, b.type(x).dtype);
+  const bool widened = dc.id != wide.id;
   if (args.needed[0]) {
     grads[0] = ta ? matmul(b, y, dc, {.transpose_a = tb, .transpose_b = true})
                   : matmul(b, dc, y, {.transpose_b = !tb});
@@ -182,6 +186,7 @@ Values gradient(Builder& b, const GradientArgs& args) {
                   : matmul(b, x, dc, {.transpose_a = !ta});
   }
   if (args.inputs.size() > 2 && args.needed[2]) {
+    if (widened) dc = wide;
     std::vector<int64_t> rows;
     for (int i = 0; i + 1 < b.type(dc).rank(); ++i) rows.push_back(i);
     grads[2] = reduce_sum(b, dc, rows, /*keep=*/false);

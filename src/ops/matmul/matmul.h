@@ -1,6 +1,6 @@
 // matmul: [..., m, k] x [k, n] or [..., k, n] -> [..., m, n], with a bias [n] and an activation if wanted.
-// Attribute "out", a floating type, makes the result (and the bias) of another type than the operands: a
-// gradient of bf16 values summed into f32.
+// Attribute "out" = f32 gives the sums of 2-byte operands as they are, not rounded to the operands' type; a
+// bias then is f32 too. For gradients of weights.
 #pragma once
 #include <string>
 

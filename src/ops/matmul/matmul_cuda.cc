@@ -1,8 +1,8 @@
 // matmul on the GPU. f32: our own product, whose rows do not depend on each other. bf16: cuBLASLt with bias
-// and ReLU in its epilogue, other activations in a pass of our own.
+// and ReLU in its epilogue, other activations in a pass of our own over the result as it is stored, so a bf16
+// result is rounded once before and once after.
 #include <memory>
 
-#include "kernel/cuda/activation.h"
 #include "kernel/cuda/gemm.h"
 #include "kernel/cuda/row_gemm.h"
 #include "kernel/kernel.h"
@@ -14,12 +14,8 @@ bool supports(const KernelSignature& s) {
   CudaActivation activation;
   const DType in = s.inputs[0];
   if (in != DType::f32 && in != DType::bf16) return false;
-  for (const DType dtype : s.inputs) {
-    if (dtype != in) return false;
-  }
-  if (s.outputs[0] != in && s.outputs[0] != DType::f32) return false;
-  // A bias must have the type of the result, and is added in it.
-  if (s.outputs[0] != in && s.inputs.size() > 2) return false;
+  if (s.inputs[1] != in || (s.outputs[0] != in && s.outputs[0] != DType::f32)) return false;
+  if (s.inputs.size() > 2 && s.inputs[2] != s.outputs[0]) return false;
   return find_activation(s.attrs->text("activation", ""), &activation);
 }
 
@@ -38,9 +34,8 @@ BoundKernel bind(const KernelCall& call) {
     shape.m *= shape.batch;
     shape.batch = 1;
   }
-  CudaActivation activation = CudaActivation::none;
-  find_activation(call.attrs.text("activation", ""), &activation);
-  const bool has_bias = call.inputs.size() > 2;
+  shape.bias = call.inputs.size() > 2;
+  find_activation(call.attrs.text("activation", ""), &shape.activation);
   if (shape.in == DType::f32) {
     const RowGemm rows{.m = shape.m,
                        .n = shape.n,
@@ -48,31 +43,20 @@ BoundKernel bind(const KernelCall& call) {
                        .batch = shape.batch,
                        .transpose_a = shape.transpose_a,
                        .transpose_b = shape.transpose_b,
-                       .activation = activation};
-    BoundKernel bound;
-    bound.run = [rows, has_bias](const KernelRun& run) {
-      rows.run(run.inputs[0].as<float>(), run.inputs[1].as<float>(), run.outputs[0].as<float>(),
-               has_bias ? run.inputs[2].as<float>() : nullptr, run.stream);
-    };
-    return bound;
+                       .activation = shape.activation};
+    return {0, [rows, has_bias = shape.bias](const KernelRun& run) {
+              rows.run(run.inputs[0].as<float>(), run.inputs[1].as<float>(), run.outputs[0].as<float>(),
+                       has_bias ? run.inputs[2].as<float>() : nullptr, run.stream);
+            }};
   }
-  // Without a product there is no epilogue either.
-  const bool epilogue =
-      shape.k > 0 && (activation == CudaActivation::none || activation == CudaActivation::relu);
-  shape.bias = has_bias && epilogue;
-  shape.relu = activation == CudaActivation::relu && epilogue;
   const auto gemm = std::make_shared<const CudaGemm>(shape);
-  const bool after = !epilogue && (has_bias || activation != CudaActivation::none);
-  BoundKernel bound;
-  bound.workspace = gemm->workspace();
-  bound.run = [gemm, activation, after, has_bias](const KernelRun& run) {
-    const CudaGemmShape& s = gemm->shape();
-    const void* bias = has_bias ? run.inputs[2].data : nullptr;
-    gemm->run(run.inputs[0].data, run.inputs[1].data, run.outputs[0].data, bias, run.workspace, run.stream);
-    if (!after) return;
-    apply_activation({activation, s.out, run.outputs[0].data, bias, s.batch * s.m, s.n}, run.stream);
-  };
-  return bound;
+  return {gemm->workspace(), [gemm](const KernelRun& run) {
+            gemm->run({.a = run.inputs[0].data,
+                       .b = run.inputs[1].data,
+                       .c = run.outputs[0].data,
+                       .bias = run.inputs.size() > 2 ? run.inputs[2].data : nullptr},
+                      run.workspace, run.stream);
+          }};
 }
 
 }  // namespace

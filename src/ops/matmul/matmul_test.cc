@@ -6,7 +6,9 @@
 #include <limits>
 
 #include "device/cpu/thread_pool.h"
+#include "ir/print.h"
 #include "ops/all.h"
+#include "passes/autodiff.h"
 #include "testing/op_case.h"
 
 namespace floe {
@@ -145,6 +147,59 @@ TEST(Matmul, HasAMeaning) {
   check_meaning(case_of({2, 3, 4}, {2, 4, 5}));
 }
 
+OpCase wide_case(bool bias) {
+  OpCase c{.op = "matmul",
+           .inputs = {CaseInput::normal({3, 4}, DType::bf16), CaseInput::normal({4, 5}, DType::bf16)},
+           .attrs = {{"out", DType::f32}}};
+  if (bias) c.inputs.push_back(CaseInput::normal({5}));
+  return c;
+}
+
+TEST(Matmul, WidensWhatBf16OperandsGive) {
+  check_meaning(wide_case(false));
+  OpCase c = wide_case(true);
+  c.attrs.set("activation", std::string("silu"));
+  check_meaning(c);
+  EXPECT_EQ(reference(c)[0].dtype, DType::f32);
+  const KernelSignature signature{"matmul", {DType::bf16, DType::bf16}, {2, 2}, {DType::f32}, &c.attrs};
+  EXPECT_EQ(kernels_of(DeviceKind::cpu).find(DeviceKind::cpu, signature), nullptr);
+}
+
+TEST(Matmul, TheGradientOfAWideProductIsRoundedForTheOperandsAlone) {
+  const Graph graph = parse(all_ops(),
+                            "graph \"g\" {\n"
+                            "  %0 = input {dims = <3, 4>, dtype = bf16, name = \"a\"} : bf16[3, 4]\n"
+                            "  %1 = input {dims = <4, 5>, dtype = bf16, name = \"b\"} : bf16[4, 5]\n"
+                            "  %2 = input {dims = <5>, dtype = f32, name = \"c\"} : f32[5]\n"
+                            "  %3 = matmul(%0, %1, %2) {out = f32} : f32[3, 5]\n"
+                            "  %4 = mul(%3, %3) : f32[3, 5]\n"
+                            "  %5 = reduce_sum(%4) {axes = [0, 1], keep = false} : f32[]\n"
+                            "  return \"loss\" = %5\n"
+                            "}\n");
+  EXPECT_EQ(print(parse(all_ops(), print(graph))), print(graph));
+  Differentiated d = differentiate(graph, "loss", {"a", "b", "c"});
+  for (const char* name : {"a", "b", "c"}) d.graph.add_output(name, d.gradients.at(name));
+  EXPECT_EQ(d.graph.type(d.gradients.at("a")).dtype, DType::bf16);
+  EXPECT_EQ(d.graph.type(d.gradients.at("b")).dtype, DType::bf16);
+  EXPECT_EQ(d.graph.type(d.gradients.at("c")).dtype, DType::f32);
+  const std::vector<RefTensor> inputs = case_inputs(wide_case(true));
+  const Evaluation at = evaluate(d.graph, {{"a", inputs[0]}, {"b", inputs[1]}, {"c", inputs[2]}}, {});
+  const std::vector<RefTensor> product = reference(wide_case(true));
+  const auto y = [&](size_t row, size_t column) { return product[0].f[row * 5 + column]; };
+  for (size_t column = 0; column < 5; ++column) {  // dc = sum of rows of 2 y, nothing rounded
+    EXPECT_NEAR(at.outputs.at("c").f[column], 2 * (y(0, column) + y(1, column) + y(2, column)), 1e-9);
+  }
+  for (size_t row = 0; row < 3; ++row) {  // da = bf16(2 y) b^T
+    for (size_t k = 0; k < 4; ++k) {
+      double sum = 0;
+      for (size_t column = 0; column < 5; ++column) {
+        sum += round_to(DType::bf16, 2 * y(row, column)) * inputs[1].f[k * 5 + column];
+      }
+      EXPECT_NEAR(at.outputs.at("a").f[row * 4 + k], sum, 1e-9);
+    }
+  }
+}
+
 TEST(Matmul, RefusesWhatDoesNotFit) {
   Graph graph(all_ops(), "g");
   Builder b(graph);
@@ -168,6 +223,20 @@ TEST(Matmul, RefusesWhatDoesNotFit) {
   EXPECT_EQ(message({2, 4}, {4, 6}, {}, {5}), "[matmul] bias must be f32[6], got f32[5]");
   EXPECT_EQ(message({2, 4}, {4, 6}, {.activation = "add"}),
             "[matmul] activation 'add' is no function of one floating operand");
+  const auto refusal_of_out = [&](DType operands, DType out) -> std::string {
+    try {
+      const Value a = b.input("a", {operands, {2, 4}});
+      const Value c = b.input("b", {operands, {4, 6}});
+      b.add("matmul", {a, c}, {{"out", out}});
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(refusal_of_out(DType::f32, DType::bf16),
+            "[matmul] out must be f32 or the operands' type, got bf16 for f32[2, 4]");
+  EXPECT_EQ(refusal_of_out(DType::bf16, DType::i32),
+            "[matmul] out must be f32 or the operands' type, got i32 for bf16[2, 4]");
 }
 
 TEST(Matmul, ShardsAsColumnsOrAsRows) {

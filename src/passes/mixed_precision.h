@@ -1,7 +1,8 @@
 // bf16 where the work is, f32 where sums are: from a model's f32 graph to one whose products, attention,
 // norms and embeddings read and write bf16 (Micikevicius et al., "Mixed precision training", 2018; bf16 needs
 // no loss scaling). Run it on a loss graph before autodiff: weights stay f32 states that are cast where they
-// are read, so their gradients arrive as f32 again and the optimizer sees the master weights.
+// are read, so their gradients arrive as f32 again and the optimizer sees the master weights. In the step
+// that comes of it weight_copies.h puts states for those casts.
 //
 // Element-by-element work stays f32 between two roundings: fusion takes the casts into its groups, so what
 // lies in memory between kernels is bf16 and what lies in registers is not. A value that is read both as bf16

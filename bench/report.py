@@ -6,7 +6,8 @@
     python3 bench/report.py --check    writes nothing; names each file whose tables differ and exits 1
 
 A table stands between the lines `<!-- bench:NAME -->` and `<!-- /bench -->`; NAME is train, train-gpu, decode,
-kv-cache or phases, with ` zh` behind it for Chinese. Without the results it needs, a table says so.
+decode-gpu, kv-cache, phases, gemm or gemm-gpu, with ` zh` behind it for Chinese. Without the results it needs, a table
+says so.
 """
 
 import argparse
@@ -75,6 +76,18 @@ def compared(results, words, wanted):
     return table([words[k] for k in ("case", "metric", "floe", "peer", "ratio")], rows) if rows else None
 
 
+def beside_peers(results, words):
+    """A line for each case and metric, a column for each peer with its ratio."""
+    peers = list(dict.fromkeys(row["peer_name"] for row in results["rows"] if row["peer_name"]))
+    lines = {}
+    for row in results["rows"]:
+        cells = lines.setdefault((row["case"], row["metric"]), [number(row["floe"])] + [""] * len(peers))
+        if row["peer_name"]:
+            cells[1 + peers.index(row["peer_name"])] = f"{number(row['peer'])} ({ratio(row['ratio'])})"
+    head = [words["case"], words["metric"], words["floe"], *(f"{name} ({words['ratio']})" for name in peers)]
+    return table(head, [[*line, *cells] for line, cells in lines.items()]) if lines else None
+
+
 def cache_cells(results):
     """{(batch, length): {metric: row}} of the comparison with and without cache."""
     cells = {}
@@ -113,8 +126,11 @@ TABLES = {
     "train": ("train-cpu", lambda r, w: compared(r, w, lambda row: True)),
     "train-gpu": ("train-h100", lambda r, w: compared(r, w, lambda row: True)),
     "decode": ("decode-cpu", lambda r, w: compared(r, w, lambda row: row["case"].startswith("beam"))),
+    "decode-gpu": ("decode-h100", beside_peers),
     "kv-cache": ("decode-cpu", cache_table),
     "phases": ("decode-cpu", phase_table),
+    "gemm": ("gemm-cpu", beside_peers),
+    "gemm-gpu": ("gemm-h100", beside_peers),
 }
 
 
@@ -131,12 +147,13 @@ def block(name, language, results):
     if name not in TABLES:
         raise SystemExit(f"report: there is no table bench:{name}; there are {', '.join(TABLES)}")
     stem, make = TABLES[name]
-    benchmark = stem.partition("-")[0]
+    benchmark, _, machine = stem.partition("-")
+    device = "" if machine == "cpu" else " --device cuda"
     words = WORDS[language]
     of = results.get(stem)
     text = make(of, words) if of else None
     if text is None:
-        return words["missing"].format(command=f"`floe bench {benchmark}`") + "\n"
+        return words["missing"].format(command=f"`floe bench {benchmark}{device}`") + "\n"
     return f"{text}\n\n{source_line(of, words)}\n"
 
 

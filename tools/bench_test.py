@@ -67,12 +67,39 @@ class Bench(unittest.TestCase):
             memory = metrics["peak memory, MiB"]
             self.assertAlmostEqual(memory["ratio"], memory["peer"] / memory["floe"])
 
+    def test_decode_steps(self):
+        results = self.bench("decode", "--case", "steps")
+        self.check_head(results)
+        metrics = {}
+        for row in results["rows"]:
+            self.assertIsNone(row["peer"])
+            metrics.setdefault(row["case"], {})[row["metric"]] = row["floe"]
+        self.assertEqual(list(metrics), ["greedy, batch 1", "greedy, batch 2", "beam 2, batch 2"])
+        for (case, of), sentences in zip(metrics.items(), (1, 2, 2)):
+            self.assertEqual(list(of), ["ms/step", "tokens/s", "tokens/s with the encoder"])
+            self.assertAlmostEqual(of["ms/step"] * of["tokens/s"], 1e3 * sentences)
+            self.assertGreater(of["tokens/s with the encoder"], 0)
+        self.assertEqual(list(results["profiles"]), ["beam 1, batch 1", "beam 1, batch 2", "beam 2, batch 2"])
+
+    def test_gemm(self):
+        results = self.bench("gemm")
+        self.check_head(results)
+        self.assertEqual([(row["case"], row["metric"]) for row in results["rows"]],
+                         [("4x8x16, f32", "GB/s"), ("128x8x16, f32", "TFLOP/s")])
+        for row in results["rows"]:
+            self.assertGreater(row["floe"], 0)
+            self.assertIsNone(row["peer"])
+
     def test_refusals(self):
-        self.assertIn("bench measures train or decode", self.refusal())
+        self.assertIn("bench measures train, decode or gemm", self.refusal())
         self.assertIn("train has no option --tread; did you mean --threads?", self.refusal("train", "--tread", "2"))
-        self.assertIn("--case is one of all, multi30k, tatoeba, small, base, not 'huge'",
+        self.assertIn("--case is one of all, multi30k, tatoeba, small, base-16x32, base-128x32, not 'huge'",
                       self.refusal("train", "--case", "huge"))
-        self.assertIn("--case is one of all, cache, peer, not 'x'", self.refusal("decode", "--case", "x"))
+        self.assertIn("--case is one of all, cache, peer, steps, not 'x'", self.refusal("decode", "--case", "x"))
+        self.assertIn("--case is one of all, steps, not 'cache'",
+                      self.refusal("decode", "--case", "cache", "--device", "cuda"))
+        self.assertIn("--case is all: the products are measured together, not 'x'",
+                      self.refusal("gemm", "--case", "x"))
         self.assertIn("--rounds is 0; it must be at least 1", self.refusal("train", "--rounds", "0"))
 
     def test_a_peer_that_fails_is_named(self):

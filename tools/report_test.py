@@ -30,6 +30,11 @@ DECODE = results([row("greedy, batch 1, length 64", "tokens/s", 90.0, 100.0, "no
                   row("beam 4, batch 1, length 32", "tokens/s", 7.0, 3.5, "CTranslate2", 2.0)])
 
 
+STEPS = results([row("greedy, batch 1", "ms/step", 0.2, 4.0, "generate", 20.0),
+                 row("greedy, batch 1", "ms/step", 0.2, 0.3, "static", 1.5),
+                 row("beam 4, batch 64", "ms/step", 0.5, 8.0, "generate", 16.0)])
+
+
 class Report(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -84,11 +89,28 @@ class Report(unittest.TestCase):
         self.assertIn("| 投影 | 0.500 | 1.00 |", text)
         self.assertIn("| beam 4, batch 1, length 32 | tokens/s | 7.00 | 3.50 (CTranslate2) | **2.00** |", text)
 
+    def test_each_peer_has_a_column(self):
+        readme = self.root / "README.md"
+        readme.write_text("<!-- bench:decode-gpu -->\n<!-- /bench -->\n")
+        self.write("decode-h100.json", STEPS)
+        self.run_report()
+        self.assertIn("| case | metric | Floe | generate (ratio) | static (ratio) |\n|---|---|---|---|---|\n"
+                      "| greedy, batch 1 | ms/step | 0.200 | 4.00 (**20.00**) | 0.300 (**1.50**) |\n"
+                      "| beam 4, batch 64 | ms/step | 0.500 | 8.00 (**16.00**) |  |\n", readme.read_text())
+
+    def test_results_without_a_peer_make_a_table_too(self):
+        (self.root / "README.md").write_text("<!-- bench:gemm -->\n<!-- /bench -->\n")
+        self.write("gemm-cpu.json", results([row("64x512x512, f32", "GB/s", 12.0)]))
+        self.run_report()
+        self.assertIn("| case | metric | Floe |\n|---|---|---|\n| 64x512x512, f32 | GB/s | 12.0 |\n",
+                      (self.root / "README.md").read_text())
+
     def test_without_results_a_table_says_so(self):
         readme = self.root / "README.md"
-        readme.write_text("<!-- bench:kv-cache -->\n<!-- /bench -->\n")
+        readme.write_text("".join(f"<!-- bench:{name} -->\n<!-- /bench -->\n" for name in ("kv-cache", "gemm-gpu")))
         self.run_report()
         self.assertIn("Not measured yet: `floe bench decode`.", readme.read_text())
+        self.assertIn("Not measured yet: `floe bench gemm --device cuda`.", readme.read_text())
 
     def test_refuses_a_table_that_does_not_exist(self):
         (self.root / "README.md").write_text("<!-- bench:speed -->\n<!-- /bench -->\n")

@@ -1,9 +1,10 @@
-// floe bench train and floe bench decode: flags, and the command line that a result is filed under.
+// floe bench train, decode and gemm: flags, and the command line that a result is filed under.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
 
 #include "bench_decode.h"
+#include "bench_gemm.h"
 #include "bench_train.h"
 #include "command.h"
 #include "threads.h"
@@ -19,11 +20,16 @@ struct Which {
   int (*one)(const std::string&);
 };
 
-constexpr Which kTrain = {"train", "updates of random batches, beside PyTorch",
-                          "multi30k, tatoeba, small, base or all (unless given)", bench_train,
-                          bench_train_one};
-constexpr Which kDecode = {"decode", "forced lengths, without KV cache and beside CTranslate2",
-                           "cache, peer or all (unless given)", bench_decode, bench_decode_one};
+constexpr Which kTrain = {
+    "train", "updates of random batches, beside PyTorch",
+    "multi30k, tatoeba, small, base-16x32, base-128x32 or all (unless given); on cuda small, base, "
+    "base-large, big or all",
+    bench_train, bench_train_one};
+constexpr Which kDecode = {"decode", "forced lengths, without KV cache and beside CTranslate2 or PyTorch",
+                           "cache, peer, both (all, unless given), or steps; on cuda steps alone",
+                           bench_decode, bench_decode_one};
+constexpr Which kGemm = {"gemm", "matrix products, beside PyTorch", "all (unless given)", bench_gemm,
+                         bench_gemm_one};
 
 // What was given, so that a result can be had again; without values that are the same anyway.
 std::string command_text(const Which& which, const BenchFlags& flags) {
@@ -48,8 +54,9 @@ void add(CLI::App& app, const Which& which, const std::shared_ptr<Given>& given,
   sub->add_option("--case", flags.which, which.cases);
   sub->add_option("--peer", flags.peer, "a Python that has the peer installed; Floe alone unless given");
   sub->add_option("--scripts", flags.scripts, "folder of the peers' scripts; bench unless given");
-  sub->add_option("--output", flags.output,
-                  fmt::format("the results; bench/results/{}-cpu.json unless given", which.name));
+  sub->add_option(
+      "--output", flags.output,
+      fmt::format("the results; bench/results/{0}-cpu.json or {0}-h100.json unless given", which.name));
   sub->add_option("--device", flags.device, "cpu (unless given) or cuda");
   sub->add_option("--precision", flags.precision, "f32 (unless given) or, on cuda, bf16");
   sub->add_option("--threads", flags.threads, "processor threads of each side; 2 unless given");
@@ -75,13 +82,15 @@ int run(const Which& which, const Given& given) {
 
 Run bench_command(CLI::App& app) {
   auto given = std::make_shared<Given>();
-  CLI::App *train = nullptr, *decode = nullptr;
+  CLI::App *train = nullptr, *decode = nullptr, *gemm = nullptr;
   add(app, kTrain, given, &train);
   add(app, kDecode, given, &decode);
-  return [given, train, decode] {
+  add(app, kGemm, given, &gemm);
+  return [given, train, decode, gemm] {
     if (train->parsed()) return run(kTrain, *given);
     if (decode->parsed()) return run(kDecode, *given);
-    throw UsageError("bench measures train or decode: floe bench train, floe bench decode");
+    if (gemm->parsed()) return run(kGemm, *given);
+    throw UsageError("bench measures train, decode or gemm: floe bench train, floe bench decode");
   };
 }
 

@@ -1,9 +1,11 @@
 #include "bench_decode.h"
 
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <filesystem>
+#include <set>
 
 #include "base/file.h"
 #include "bench_process.h"
@@ -15,9 +17,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct DecodeShape {
-  int64_t d_model, d_ff, layers, heads, vocabulary, max_positions;
-};
 constexpr DecodeShape kShape = {256, 512, 3, 4, 8000, 640};
 constexpr DecodeShape kQuickShape = {32, 64, 1, 2, 100, 64};
 
@@ -41,13 +40,6 @@ Repeats repeats_of(const BenchFlags& flags, int64_t batch, int64_t length) {
   const int64_t positions_without_cache = batch * length * length / 2;
   if (positions_without_cache > 500'000) return {1, 0, 1};
   return {flags.rounds, 1, positions_without_cache > 50'000 ? 1 : 5};
-}
-
-Json question(const DecodeShape& s, int threads) {
-  return {{"d_model", s.d_model},       {"d_ff", s.d_ff},
-          {"layers", s.layers},         {"heads", s.heads},
-          {"vocabulary", s.vocabulary}, {"max_positions", s.max_positions},
-          {"threads", threads}};
 }
 
 struct Side {
@@ -94,7 +86,7 @@ void compare_caches(const BenchFlags& flags, const DecodePlan& plan, BenchReport
   for (const int64_t batch : plan.batches) {
     for (const int64_t length : plan.cache_lengths) {
       const Repeats repeats = repeats_of(flags, batch, length);
-      Json asked = question(plan.shape, flags.threads);
+      Json asked = decode_question(plan.shape, flags);
       asked.update({{"batch", batch}, {"source", plan.source}, {"length", length}, {"beam", 1}});
       // Without a cache each step has sizes of its own. Binding them is not what is compared, so a warmed-up
       // run finds them bound; but then they count in memory, which is therefore taken from a run of its own.
@@ -141,7 +133,7 @@ void compare_ctranslate2(const BenchFlags& flags, const DecodePlan& plan, BenchR
   const std::string program = own_program();
   const TemporaryFolder folder(temporary_name(std::filesystem::temp_directory_path() / "floe-bench"));
   const std::string model = folder.path + "/floe", peer_model = folder.path + "/ctranslate2";
-  Json save = question(plan.shape, flags.threads);
+  Json save = decode_question(plan.shape, flags);
   save["save"] = model;
   run_for_json({program, "bench", "decode", "--one", save.dump()});
   if (!flags.peer.empty()) {
@@ -150,15 +142,14 @@ void compare_ctranslate2(const BenchFlags& flags, const DecodePlan& plan, BenchR
   }
   for (const int64_t batch : plan.batches) {
     for (const int64_t length : plan.peer_lengths) {
-      Json asked = {{"model", model},
+      Json asked = decode_question(plan.shape, flags);
+      asked.update({{"model", model},
                     {"batch", batch},
                     {"source", plan.source},
                     {"length", length},
                     {"beam", plan.beam},
-                    {"threads", flags.threads},
-                    {"vocabulary", plan.shape.vocabulary},
                     {"warmup", 1},
-                    {"runs", flags.quick ? 1 : 5}};
+                    {"runs", flags.quick ? 1 : 5}});
       Side floe, peer;
       for (int round = 0; round < (flags.quick ? 1 : flags.rounds); ++round) {
         asked["model"] = model;
@@ -177,17 +168,36 @@ void compare_ctranslate2(const BenchFlags& flags, const DecodePlan& plan, BenchR
 
 }  // namespace
 
+Json decode_question(const DecodeShape& s, const BenchFlags& flags) {
+  return {{"d_model", s.d_model},        {"d_ff", s.d_ff},
+          {"layers", s.layers},          {"heads", s.heads},
+          {"vocabulary", s.vocabulary},  {"max_positions", s.max_positions},
+          {"threads", flags.threads},    {"device", flags.device},
+          {"precision", flags.precision}};
+}
+
+std::string decode_model_text(const DecodeShape& s, int64_t source) {
+  return fmt::format("{}/{}, {}+{} layers, {} pieces, random weights; source of {} tokens", s.d_model, s.d_ff,
+                     s.layers, s.layers, s.vocabulary, source);
+}
+
 int bench_decode(const BenchFlags& flags) {
-  if (flags.which != "all" && flags.which != "cache" && flags.which != "peer")
-    throw UsageError(fmt::format("--case is one of all, cache, peer, not '{}'", flags.which));
-  const DecodePlan plan = plan_of(flags);
+  // What CTranslate2 and a search without cache are compared with is the CPU's.
+  const bool gpu = flags.device != "cpu";
+  const std::set<std::string> cases =
+      gpu ? std::set<std::string>{"all", "steps"} : std::set<std::string>{"all", "cache", "peer", "steps"};
+  if (cases.count(flags.which) == 0)
+    throw UsageError(fmt::format("--case is one of {}, not '{}'", fmt::join(cases, ", "), flags.which));
   BenchReport report(flags.command, flags.threads);
-  report["model"] =
-      fmt::format("{}/{}, {}+{} layers, {} pieces, random weights; source of {} tokens", plan.shape.d_model,
-                  plan.shape.d_ff, plan.shape.layers, plan.shape.layers, plan.shape.vocabulary, plan.source);
-  if (flags.which != "peer") compare_caches(flags, plan, report);
-  if (flags.which != "cache") compare_ctranslate2(flags, plan, report);
-  report.write(flags.output.empty() ? "bench/results/decode-cpu.json" : flags.output);
+  if (gpu || flags.which == "steps") {
+    compare_steps(flags, report);
+  } else {
+    const DecodePlan plan = plan_of(flags);
+    report["model"] = decode_model_text(plan.shape, plan.source);
+    if (flags.which != "peer") compare_caches(flags, plan, report);
+    if (flags.which != "cache") compare_ctranslate2(flags, plan, report);
+  }
+  report.write(results_path(flags, "decode"));
   return 0;
 }
 

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "bench_decode.h"
 #include "bench_process.h"
-#include "device/cpu/cpu_device.h"
+#include "device/device.h"
 #include "kernel/kernel.h"
 #include "runtime/state.h"
 #include "translate/engine.h"
@@ -60,6 +60,7 @@ DecodeEngineOptions engine_options(const Json& q) {
   const int64_t rows = q.at("batch").get<int64_t>() * q.at("beam").get<int64_t>();
   const int64_t length = q.at("length");
   DecodeEngineOptions options;
+  parse(q.at("precision").get<std::string>(), &options.precision);
   options.cached = q.value("cache", true);
   options.max_rows = rows;
   options.cache_positions = options.cached ? rows * length : 1;
@@ -69,10 +70,10 @@ DecodeEngineOptions engine_options(const Json& q) {
   return options;
 }
 
-SearchOptions forced_length(const Json& q) {
+SearchOptions forced_length(const Json& q, int64_t length) {
   SearchOptions search;
   search.beam = q.at("beam");
-  search.min_length = search.max_length = q.at("length");
+  search.min_length = search.max_length = length;
   search.max_length_ratio = 0;
   search.ends = {3};
   return search;
@@ -125,46 +126,65 @@ int bench_decode_one(const std::string& text) {
     return 0;
   }
   ModelFile model = q.contains("model") ? load_model(q.at("model")) : random_model(q);
+  DeviceKind kind{};
+  parse(q.at("device").get<std::string>(), &kind);
   KernelTable kernels;
-  add_all_cpu_kernels(kernels);
-  State state;
-  for (auto& [name, tensor] : model.weights) state.set(name, std::move(tensor));
-  CpuDevice device(q.at("threads").get<int>());
-  DecodeEngine engine(model.config, state, kernels, device, engine_options(q));
+  add_all_kernels(kind, kernels);
+  const std::unique_ptr<Device> device = open_device(kind, q.at("threads"));
+  State state(device.get());
+  const DecodeEngineOptions options = engine_options(q);
+  for (auto& [name, tensor] : weights_for(options.precision, model.config, std::move(model.weights)))
+    state.set(name, std::move(tensor));
+  DecodeEngine engine(model.config, state, kernels, *device, options);
   const std::vector<SequenceRow> rows = random_rows(q, model.config.source_vocabulary);
-  const SearchOptions search = forced_length(q);
-  const auto run = [&] {
-    const auto results = engine.decode(rows, search, {});
+  const int64_t length = q.at("length");
+  const int warmup = q.at("warmup"), runs = q.at("runs");
+  const auto once = [&](int64_t tokens) {
+    const auto results = engine.decode(rows, forced_length(q, tokens), {});
     for (const auto& hypotheses : results) {
-      const auto length = static_cast<int64_t>(hypotheses.front().tokens.size());
-      FLOE_CHECK(length == search.max_length, "a hypothesis of {} tokens", length);
+      const auto found = static_cast<int64_t>(hypotheses.front().tokens.size());
+      FLOE_CHECK(found == tokens, "a hypothesis of {} tokens", found);
     }
   };
-  const int warmup = q.at("warmup"), runs = q.at("runs");
-  for (int i = 0; i < warmup; ++i) run();
-  engine.set_profile(true);
-  std::vector<double> wall, cpu;
-  for (int i = 0; i < runs; ++i) {
-    const double cpu_start = cpu_seconds();
+  const auto timed = [&](int64_t tokens) {
     const auto start = std::chrono::steady_clock::now();
-    run();
-    wall.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    once(tokens);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  const bool first = q.value("first", false);
+  for (int i = 0; i < warmup; ++i) {
+    if (first) once(1);
+    once(length);
+  }
+  // The profile is of runs of its own where it would count calls of one token, too, and on a GPU, whose steps
+  // are not replayed from a recording while each is timed.
+  const bool host = device->on_host();
+  const bool apart = first || !host;
+  if (!apart) engine.set_profile(true);
+  std::vector<double> wall, cpu, first_wall;
+  for (int i = 0; i < runs; ++i) {
+    if (first) first_wall.push_back(timed(1));
+    const double cpu_start = cpu_seconds();
+    wall.push_back(timed(length));
     cpu.push_back(cpu_seconds() - cpu_start);
+  }
+  Json answer = {{"seconds", median(wall)}, {"cpu_seconds", median(cpu)}};
+  if (first) answer["first_seconds"] = median(first_wall);
+  answer["tokens_per_second"] = static_cast<double>(rows.size()) * static_cast<double>(length) / median(wall);
+  answer["peak_bytes"] = host ? peak_resident_bytes() : static_cast<int64_t>(device->reported_in_use());
+  answer["empty_bytes"] = host ? empty : 0;
+  answer["device"] = device->name();
+  answer["version"] = FLOE_VERSION;
+  if (apart) {
+    engine.set_profile(true);
+    for (double& seconds : wall) seconds = timed(length);
   }
   double total = 0;
   for (const double seconds : wall) total += seconds;
-  const double seconds = median(wall);
-  const auto tokens = static_cast<double>(rows.size()) * static_cast<double>(search.max_length);
   const DecodeEngine::Profile profile = engine.profile();
-  fmt::print("{}\n", Json({{"seconds", seconds},
-                           {"cpu_seconds", median(cpu)},
-                           {"tokens_per_second", tokens / seconds},
-                           {"peak_bytes", peak_resident_bytes()},
-                           {"empty_bytes", empty},
-                           {"version", FLOE_VERSION},
-                           {"phases", phases_of(profile, runs, total / runs)},
-                           {"profile", lines_of(profile, runs)}})
-                         .dump());
+  answer["phases"] = phases_of(profile, runs, total / runs);
+  answer["profile"] = lines_of(profile, runs);
+  fmt::print("{}\n", answer.dump());
   return 0;
 }
 

@@ -1,4 +1,4 @@
-// What both benchmarks are told.
+// What every benchmark is told.
 #pragma once
 #include <string>
 

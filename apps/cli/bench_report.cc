@@ -41,6 +41,11 @@ BenchReport::BenchReport(std::string command, int threads) {
   json_["rows"] = nlohmann::ordered_json::array();
 }
 
+void BenchReport::ran_on(const nlohmann::ordered_json& answer, const BenchFlags& flags) {
+  if (flags.device == "cpu") return;
+  json_["device"] = fmt::format("{}, {} threads", answer.at("device").get<std::string>(), flags.threads);
+}
+
 void BenchReport::row(const BenchRow& row) {
   nlohmann::ordered_json json;
   json["case"] = row.name;
@@ -64,6 +69,11 @@ void BenchReport::write(const std::string& path) const {
   std::filesystem::create_directories(folder_of(path), error);
   if (error) fail_io("cannot create {}: {}", folder_of(path), error.message());
   write_file(path, json_.dump(2) + "\n");
+}
+
+std::string results_path(const BenchFlags& flags, std::string_view benchmark) {
+  if (!flags.output.empty()) return flags.output;
+  return fmt::format("bench/results/{}-{}.json", benchmark, flags.device == "cpu" ? "cpu" : "h100");
 }
 
 }  // namespace floe

@@ -6,6 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
+
+#include "bench_flags.h"
 
 namespace floe {
 
@@ -23,6 +26,8 @@ class BenchReport {
   BenchReport(std::string command, int threads);
 
   void version(const std::string& name, const std::string& value) { json_["versions"][name] = value; }
+  // Names the device of a measurement's answer, where that is not the processor.
+  void ran_on(const nlohmann::ordered_json& answer, const BenchFlags& flags);
   void row(const BenchRow& row);
   nlohmann::ordered_json& operator[](const std::string& key) { return json_[key]; }
 
@@ -32,5 +37,8 @@ class BenchReport {
  private:
   nlohmann::ordered_json json_;
 };
+
+// Where a benchmark's results go: --output, or bench/results/NAME-cpu.json, -h100.json on a GPU.
+std::string results_path(const BenchFlags& flags, std::string_view benchmark);
 
 }  // namespace floe

@@ -31,7 +31,8 @@ constexpr TrainCase kCases[] = {
     {"multi30k", 128, 256, 4, 4, 10000, 128, 24, 24, 0.3, 2, 7},
     {"tatoeba", 256, 512, 3, 4, 8000, 128, 24, 24, 0.3, 2, 5},
     {"small", 256, 1024, 3, 4, 8000, 128, 24, 24, 0.1, 2, 5},
-    {"base", 512, 2048, 6, 8, 32000, 16, 32, 32, 0.1, 1, 3},
+    {"base-16x32", 512, 2048, 6, 8, 32000, 16, 32, 32, 0.1, 1, 3},
+    {"base-128x32", 512, 2048, 6, 8, 32000, 128, 32, 32, 0.1, 1, 1},
 };
 constexpr TrainCase kGpuCases[] = {
     {"small", 256, 1024, 3, 4, 8000, 128, 24, 24, 0.1, 10, 60},
@@ -207,7 +208,7 @@ int bench_train(const BenchFlags& flags) {
     for (int round = 0; round < (flags.quick ? 1 : flags.rounds); ++round) {
       last = run_for_json({program, "bench", "train", "--one", asked.dump()});
       floe.add(last);
-      report["device"] = fmt::format("{}, {} threads", last.at("device").get<std::string>(), flags.threads);
+      report.ran_on(last, flags);
       if (flags.peer.empty()) continue;
       for (const auto& [mode, name] : modes) {
         asked["mode"] = mode;
@@ -232,9 +233,7 @@ int bench_train(const BenchFlags& flags) {
     for (const Json& line : last.at("profile")) by_op[line.at("op")] += line.at("milliseconds").get<double>();
     report["profiles"][description(c)] = by_op;
   }
-  report.write(flags.output.empty()
-                   ? fmt::format("bench/results/train-{}.json", flags.device == "cpu" ? "cpu" : "h100")
-                   : flags.output);
+  report.write(results_path(flags, "train"));
   return 0;
 }
 

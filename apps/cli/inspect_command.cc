@@ -17,13 +17,15 @@
 #include "nn/transformer.h"
 #include "output.h"
 #include "passes/optimizer.h"
+#include "translate/engine.h"
 #include "translate/model_file.h"
+#include "translate/search_graph.h"
 
 namespace floe {
 namespace {
 
 struct Flags {
-  std::string model, graph = "step", print_after, print, dot, svg;
+  std::string model, graph = "step", print_after, print, dot, svg, device = "cpu", precision = "f32";
   std::vector<std::string> memory, sizes;
   bool program = false;
 };
@@ -33,8 +35,9 @@ Graph graph_of(const std::string& name, const ModelConfig& config) {
   if (name == "score") return scoring_graph(config, {});
   if (name == "encode") return encode_graph(config, {});
   if (name == "step") return step_graph(config, {});
+  if (name == "search") return search_graph(config, {.beam = 4, .positions = config.max_positions});
   throw UsageError(
-      fmt::format("--graph: there is no graph '{}'; there are train, score, encode and step", name));
+      fmt::format("--graph: there is no graph '{}'; there are train, score, encode, step and search", name));
 }
 
 Binding binding_of(const std::string& option, const std::vector<std::string>& words,
@@ -108,13 +111,19 @@ int run(const Flags& flags) {
     throw UsageError(fmt::format("--print-after: there is no pass '{}'; there are built, {}",
                                  flags.print_after, fmt::join(passes, ", ")));
   const ModelFile model = load_model(flags.model);
-  const Graph graph = graph_of(flags.graph, model.config);
+  DeviceKind device = DeviceKind::cpu;
+  Precision precision = Precision::f32;
+  parse(flags.device, &device);
+  parse(flags.precision, &precision);
+  if (precision == Precision::bf16 && (device == DeviceKind::cpu || flags.graph == "train"))
+    throw UsageError("--precision bf16 is for --device cuda and for graphs that infer");
+  const Graph graph = graph_for(precision, model.config, graph_of(flags.graph, model.config));
   print_summary(model);
   write_picture(flags, graph);
 
   KernelTable kernels;
-  add_all_cpu_kernels(kernels);
-  CompileOptions options;
+  add_all_kernels(device, kernels);
+  CompileOptions options{.device = device, .row_invariant = flags.graph != "train"};
   options.after_pass = [&](const std::string& pass, const Graph& after, double seconds) {
     fmt::print("{:>16}: {:5} nodes, {:.3f} s\n", pass, after.node_count(), seconds);
     if (flags.print_after == "all" || flags.print_after == pass) fmt::print("{}\n", print(after));
@@ -135,7 +144,9 @@ int run(const Flags& flags) {
 Run inspect_command(CLI::App& app) {
   auto flags = std::make_shared<Flags>();
   app.add_option("--model", flags->model, "the model's folder");
-  app.add_option("--graph", flags->graph, "train, score, encode or step (the default)");
+  app.add_option("--graph", flags->graph, "train, score, encode, search or step (the default)");
+  app.add_option("--device", flags->device, "whose program: cpu (unless given) or cuda");
+  app.add_option("--precision", flags->precision, "f32 (unless given) or, for cuda, bf16");
   app.add_option("--print-after", flags->print_after, "print the graph after this pass, or after all");
   app.add_option("--print", flags->print,
                  "print the graph as one source and nothing else: numpy, or cpp (for --sizes)");

@@ -24,7 +24,7 @@ struct TranslationFlags {
   bool replace_unknown = false, split_sentences = false, strict = false, no_kv_cache = false;
   std::string language = "en";
   std::optional<int64_t> batch_tokens;
-  std::string device = "cpu";
+  std::string device = "cpu", precision = "f32";
   int threads = 0;
 
   void add_to(CLI::App& app);

@@ -5,14 +5,19 @@
 #include "compile/print_cuda.h"
 #include "passes/bias_gradients.h"
 #include "passes/fuse.h"
+#include "passes/pair_appends.h"
 #include "passes/pass.h"
+#include "passes/row_products.h"
 #include "passes/simplify.h"
 
 namespace floe {
 namespace {
 
-// The pass list as a table of contents. `kernels` decides which ops must give way to their meaning.
-Pipeline pipeline(const KernelTable* kernels, DeviceKind device, std::vector<std::string>* fallbacks) {
+// The pass list as a table of contents. `kernels` decides which ops must give way to their meaning, and which
+// may be merged.
+Pipeline pipeline(const KernelTable* kernels, const CompileOptions& options,
+                  std::vector<std::string>* fallbacks) {
+  const DeviceKind device = options.device;
   Pipeline passes;
   // Fold constants, share equal nodes, drop dead ones.
   passes.add("simplify", simplify);
@@ -22,13 +27,17 @@ Pipeline pipeline(const KernelTable* kernels, DeviceKind device, std::vector<std
   });
   // What the meanings brought may be shared and folded, too.
   passes.add("simplify_again", simplify);
+  const auto has_kernel = [=](const Graph& graph, const Node& node) {
+    return kernels != nullptr && find_kernel(graph, node, *kernels, device) != nullptr;
+  };
   // Where the device sums rows while it multiplies, a bias's gradient comes with its weight's.
-  passes.add("bias_gradients", [=](const Graph& graph) {
-    if (kernels == nullptr) return graph;
-    return join_bias_gradients(graph, [&](const Graph& g, const Node& node) {
-      return find_kernel(g, node, *kernels, device) != nullptr;
-    });
+  passes.add("bias_gradients", [=](const Graph& graph) { return join_bias_gradients(graph, has_kernel); });
+  // In inference a product takes the norm before it and what follows it along.
+  passes.add("row_products", [=, merge = options.row_invariant](const Graph& graph) {
+    return merge ? merge_row_products(graph, has_kernel) : graph;
   });
+  // A layer's new keys and values are written at once.
+  passes.add("pair_appends", [=](const Graph& graph) { return pair_appends(graph, has_kernel); });
   // Element-by-element work becomes groups, each one kernel; activations join the matrix products before
   // them.
   passes.add("fuse", fuse);
@@ -51,7 +60,7 @@ std::shared_ptr<const Program> compile(const std::vector<Graph>& graphs, const K
         options.after_pass(std::string(pass), g, seconds);
       };
     }
-    const Graph final_graph = pipeline(&kernels, options.device, &fallbacks).run(graph, run);
+    const Graph final_graph = pipeline(&kernels, options, &fallbacks).run(graph, run);
     program->entries.push_back(plan(final_graph, kernels, options.device, program.get()));
     program->entries.back().fallbacks = std::move(fallbacks);
   }
@@ -61,7 +70,7 @@ std::shared_ptr<const Program> compile(const std::vector<Graph>& graphs, const K
 
 std::vector<std::string> pass_names() {
   std::vector<std::string> names;
-  const Pipeline passes = pipeline(nullptr, DeviceKind::cpu, nullptr);
+  const Pipeline passes = pipeline(nullptr, {}, nullptr);
   for (const Pass& pass : passes.passes()) names.push_back(pass.name);
   return names;
 }

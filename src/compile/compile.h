@@ -14,6 +14,9 @@ namespace floe {
 struct CompileOptions {
   DeviceKind device = DeviceKind::cpu;
   std::vector<std::string> skip;  // passes, by name
+  // For inference: products, with what surrounds them, by kernels whose rows do not depend on each other,
+  // where the device has them. f32 products are so on every device.
+  bool row_invariant = false;
   // Called after every pass with its name and graph, also once before the first ("built").
   std::function<void(const std::string& pass, const Graph& graph, double seconds)> after_pass;
 };

@@ -1,5 +1,6 @@
 #include "compile/cpp_steps.h"
 
+#include <algorithm>
 #include <map>
 #include <numeric>
 
@@ -189,31 +190,40 @@ void print_adamw(Printer& p) {
     p.text.line(fmt::format("const float {} = {};", name, cpp_literal(value)));
   };
   const double beta1 = p.number("beta1"), beta2 = p.number("beta2");
-  p.text.line("const double lr = x4[0], step = x5[0];");
+  const size_t scalars = p.step.inputs.size() - 4;
+  p.text.line(fmt::format("const double lr = x{}[0], step = x{}[0];", scalars, scalars + 1));
   constant("beta1", beta1);
   constant("rest1", 1 - beta1);
   constant("beta2", beta2);
   constant("rest2", 1 - beta2);
   constant("eps", p.number("eps"));
-  p.text.line(
-      fmt::format("const float decay = static_cast<float>(1 - lr * {});", exact(p.number("weight_decay"))));
   p.text.line(fmt::format("const float rate = static_cast<float>(lr / (1 - __builtin_pow({}, step)));",
                           exact(beta1)));
   p.text.line(
       fmt::format("const float size = static_cast<float>(1 / __builtin_sqrt(1 - __builtin_pow({}, step)));",
                   exact(beta2)));
-  const Names i = p.text.loops(p.y());
-  p.text.line(
-      fmt::format("const float old = {}, old_m = {}, old_v = {};", p.in(0, i), p.in(2, i), p.in(3, i)));
-  p.text.line(fmt::format("const float g = {} * x6[0];", p.in(1, i)));
-  p.text.line("const float m = old_m * beta1 + g * rest1;");
-  p.text.line("const float v = old_v * beta2 + (g * g) * rest2;");
-  p.text.line("const float root = __builtin_sqrtf(v) * size + eps;");
-  p.text.line("const bool skip = x7[0] != 0;");
-  p.text.line(fmt::format("{} = skip ? old : old * decay - (m * rate) / root;", p.out(i, 0)));
-  p.text.line(fmt::format("{} = skip ? old_m : m;", p.out(i, 1)));
-  p.text.line(fmt::format("{} = skip ? old_v : v;", p.out(i, 2)));
-  p.text.close(i.size());
+  p.text.line(fmt::format("const float scale = x{}[0];", scalars + 2));
+  p.text.line(fmt::format("const bool skip = x{}[0] != 0;", scalars + 3));
+  const bool all_decay = !p.step.attrs.has("decayed");
+  for (size_t k = 0; k < scalars / 4; ++k) {
+    const bool decays =
+        all_decay || std::ranges::count(p.step.attrs.integers("decayed"), static_cast<int64_t>(k)) > 0;
+    p.text.open(fmt::format("/* parameter {} */", k));
+    p.text.line(fmt::format("const float decay = static_cast<float>(1 - lr * {});",
+                            exact(decays ? p.number("weight_decay") : 0)));
+    const size_t x = k * 4, y = k * 3;
+    const Names i = p.text.loops(p.y(y));
+    p.text.line(fmt::format("const float old = {}, old_m = {}, old_v = {};", p.in(x, i), p.in(x + 2, i),
+                            p.in(x + 3, i)));
+    p.text.line(fmt::format("const float g = {} * scale;", p.in(x + 1, i)));
+    p.text.line("const float m = old_m * beta1 + g * rest1;");
+    p.text.line("const float v = old_v * beta2 + (g * g) * rest2;");
+    p.text.line("const float root = __builtin_sqrtf(v) * size + eps;");
+    p.text.line(fmt::format("{} = skip ? old : old * decay - (m * rate) / root;", p.out(i, y)));
+    p.text.line(fmt::format("{} = skip ? old_m : m;", p.out(i, y + 1)));
+    p.text.line(fmt::format("{} = skip ? old_v : v;", p.out(i, y + 2)));
+    p.text.close(i.size() + 1);
+  }
 }
 
 void print_rope(Printer& p) {

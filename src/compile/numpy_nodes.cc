@@ -49,8 +49,10 @@ std::string print_matmul(const Call& c) {
 
 std::string print_adamw(const Call& c) {
   const auto number = [&](std::string_view name) { return c.node.attrs.number(name); };
-  return fmt::format("_adamw({}, beta1={}, beta2={}, eps={}, weight_decay={})", fmt::join(c.x, ", "),
-                     number("beta1"), number("beta2"), number("eps"), number("weight_decay"));
+  const std::string decayed = c.node.attrs.has("decayed") ? c.integers("decayed") : "None";
+  return fmt::format("_adamw({}, beta1={}, beta2={}, eps={}, weight_decay={}, decayed={})",
+                     fmt::join(c.x, ", "), number("beta1"), number("beta2"), number("eps"),
+                     number("weight_decay"), decayed);
 }
 
 // Ops that are not pointwise, by name.
@@ -167,16 +169,23 @@ def _sum_rows(ids, dy, rows):
     return sums
 
 
-def _adamw(param, grad, m, v, lr, step, scale, skip, beta1, beta2, eps, weight_decay):
-    if skip != 0:
-        return param, m, v
+def _adamw(*operands, beta1, beta2, eps, weight_decay, decayed):
+    *tensors, lr, step, scale, skip = operands
     lr = float(lr)
     step = float(step)
-    g = grad * scale
-    m = m * F(beta1) + g * F(1 - beta1)
-    v = v * F(beta2) + (g * g) * F(1 - beta2)
-    size = np.sqrt(v) * F(1 / np.sqrt(1 - beta2**step)) + F(eps)
-    return param * F(1 - lr * weight_decay) - (m * F(lr / (1 - beta1**step))) / size, m, v
+    rate = F(lr / (1 - beta1**step))
+    root = F(1 / np.sqrt(1 - beta2**step))
+    results = []
+    for k in range(len(tensors) // 4):
+        param, grad, m, v = tensors[4 * k : 4 * k + 4]
+        if skip == 0:
+            g = grad * scale
+            m = m * F(beta1) + g * F(1 - beta1)
+            v = v * F(beta2) + (g * g) * F(1 - beta2)
+            decay = weight_decay if decayed is None or k in decayed else 0
+            param = param * F(1 - lr * decay) - (m * rate) / (np.sqrt(v) * root + F(eps))
+        results += [param, m, v]
+    return tuple(results)
 
 
 def _rope(x, positions, base, interleaved, inverse):

@@ -233,7 +233,8 @@ class Planner {
         continue;
       }
       if (!is_step(i)) continue;
-      for (int k = 0; k < node.result_count(); ++k) assign_result(i, k);
+      const std::vector<std::pair<int, int>> pairs = in_place_pairs(i);
+      for (int k = 0; k < node.result_count(); ++k) assign_result(i, k, pairs);
     }
   }
 
@@ -247,16 +248,16 @@ class Planner {
     if (!options_.in_place) return {};
     const Node& node = graph_.node(i);
     if (node.op->name == "group") return group_in_place(graph_, node);
-    std::vector<std::pair<int, int>> pairs = node.op->in_place;
+    std::vector<std::pair<int, int>> pairs =
+        node.op->in_place_of ? node.op->in_place_of(node) : node.op->in_place;
     const Kernel* kernel = chosen_[static_cast<size_t>(i)];
     if (kernel != nullptr) pairs.insert(pairs.end(), kernel->in_place.begin(), kernel->in_place.end());
     return pairs;
   }
 
-  // May result k of step node i be written over the memory of `storage`, which input j reads?
-  bool may_overwrite(int i, int k, int storage) const {
+  // May result k of step node i, with those pairs, be written over the memory of `storage`?
+  bool may_overwrite(int i, int k, const std::vector<std::pair<int, int>>& pairs, int storage) const {
     const Node& node = graph_.node(i);
-    const std::vector<std::pair<int, int>> pairs = in_place_pairs(i);
     for (size_t j = 0; j < node.inputs.size(); ++j) {
       const Placed& placed = placed_[index(node.inputs[j])];
       if (storage_of_root_[static_cast<size_t>(placed.root)] != storage) continue;
@@ -270,7 +271,7 @@ class Planner {
     return true;
   }
 
-  void assign_result(int i, int k) {
+  void assign_result(int i, int k, const std::vector<std::pair<int, int>>& pairs) {
     const Node& node = graph_.node(i);
     const Value root = node.result(k);
     const int step = step_of_node_[static_cast<size_t>(i)];
@@ -281,19 +282,20 @@ class Planner {
       FLOE_CHECK(state != state_storage_.end(), "state '{}' is not read by graph '{}'", update->second,
                  graph_.name());
       const int storage = state->second;
-      if (storage_last_[static_cast<size_t>(storage)] <= step && may_overwrite(i, k, storage)) {
+      if (storage_last_[static_cast<size_t>(storage)] <= step && may_overwrite(i, k, pairs, storage)) {
         set_storage(root, storage);
         written_.insert(root.id);
         return;
       }
       last_use_[index(root)] = steps_;  // copied at the end
     }
-    for (const auto& [result, input] : in_place_pairs(i)) {
+    for (const auto& [result, input] : pairs) {
       if (result != k) continue;
       const Placed& placed = placed_[index(node.inputs[static_cast<size_t>(input)])];
       const int storage = storage_of_root_[static_cast<size_t>(placed.root)];
       if (entry_.storages[static_cast<size_t>(storage)].kind != StorageSpec::Kind::arena) continue;
-      if (storage_last_[static_cast<size_t>(storage)] > step || !may_overwrite(i, k, storage)) continue;
+      if (storage_last_[static_cast<size_t>(storage)] > step || !may_overwrite(i, k, pairs, storage))
+        continue;
       set_storage(root, storage);
       entry_.storages[static_cast<size_t>(storage)].last = std::max(step, last_use_[index(root)]);
       return;

@@ -59,6 +59,7 @@ class GroupPrinter {
         "\nextern \"C\" __global__ void __launch_bounds__(256) {}(const floe::Group<{}, {}, {}, {}> g) {{\n",
         kName, axes_.count, std::max<size_t>(inputs_.size(), 1), outputs_.size(),
         std::max<size_t>(axes_.randoms.size(), 1));
+    line("floe::start_after_previous();");
     scalars();
     if (axes_.count > 1) row();
     const char* block = axes_.count > 1 ? "y" : "x";

@@ -302,6 +302,7 @@ TEST(PrintedCuda, MakesOneLongRowOfDenseOperands) {
   EXPECT_EQ(
       kernel_of(g),
       R"(extern "C" __global__ void __launch_bounds__(256) floe_group_0(const floe::Group<1, 2, 1, 1> g) {
+  floe::start_after_previous();
   const float r3 = 0.0f;
   const float r1 = floe::value(*static_cast<const floe::bf16*>(g.inputs[1].data));
   for (long long block = blockIdx.x; block * blockDim.x * 8 < g.inner; block += gridDim.x) {
@@ -328,6 +329,7 @@ TEST(PrintedCuda, KeepsTheRowsOfABias) {
   EXPECT_EQ(
       kernel_of(g),
       R"(extern "C" __global__ void __launch_bounds__(256) floe_group_0(const floe::Group<2, 3, 1, 1> g) {
+  floe::start_after_previous();
   const long long row = blockIdx.x * static_cast<long long>(blockDim.y) + threadIdx.y;
   if (row >= g.rows) return;
   const long long i0 = row;
@@ -362,6 +364,7 @@ TEST(PrintedCuda, FindsCoordinatesForDropoutAndWhatIsBroadcastBetween) {
   EXPECT_EQ(
       kernel_of(g),
       R"(extern "C" __global__ void __launch_bounds__(256) floe_group_0(const floe::Group<4, 4, 1, 1> g) {
+  floe::start_after_previous();
   const float r3 = 0.5f;
   const float r6 = 2.0f;
   const float r8 = 0.0f;

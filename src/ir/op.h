@@ -90,6 +90,8 @@ struct OpDef {
   bool pointwise = false;                     // may join a pointwise group
   bool differentiable = true;                 // false: gradients stop here (comparisons, integers, search)
   std::vector<std::pair<int, int>> in_place;  // (result, input) pairs that may share memory in every kernel
+  // The same where they depend on the node: of an op with any number of operands. May be missing.
+  std::function<std::vector<std::pair<int, int>>(const Node&)> in_place_of;
 };
 
 class OpTable {

@@ -181,10 +181,10 @@ StepValues build_step(Builder& b, const ModelConfig& config, const StepOptions& 
   StepValues v;
   const Dim R = in.symbol("R");
   const Dim T = options.prefix == Prefix::one ? Dim(1) : in.length("T");
-  v.tokens = in.ids("tokens", {R, T});
+  v.tokens = given.tokens ? given.tokens : in.ids("tokens", {R, T});
   v.positions = given.positions ? given.positions : in.ids("positions", {R});
   v.table = given.table ? given.table : in.ids("table", {R, in.symbol("P")});
-  v.lengths = in.ids("lengths", {R});
+  v.lengths = given.lengths ? given.lengths : in.ids("lengths", {R});
   if (config.has_encoder()) {
     v.cross_table = in.ids("cross_table", {R, in.symbol("W")});
     v.cross_lengths = in.ids("cross_lengths", {R});
@@ -215,14 +215,17 @@ Graph step_graph(const ModelConfig& config, const StepOptions& options) {
   return graph;
 }
 
-StepValues build_uncached_step(Builder& b, const ModelConfig& config, const CacheOptions& options) {
+StepValues build_uncached_step(Builder& b, const ModelConfig& config, const CacheOptions& options,
+                               Value tokens) {
   options.validate();
   ModelContext m(b, config);
   Inputs in{m};
   StepValues v;
   const Dim R = in.symbol("R");
-  const Dim T = b.graph().symbols().declare("T", {.min = 1, .max = config.max_positions});
-  v.tokens = in.ids("tokens", {R, T});
+  v.tokens = tokens ? tokens
+                    : in.ids("tokens",
+                             {R, b.graph().symbols().declare("T", {.min = 1, .max = config.max_positions})});
+  const Dim T = b.type(v.tokens).dim(1);
   if (config.has_encoder()) {
     v.cross_table = in.ids("cross_table", {R, in.symbol("W")});
     v.cross_lengths = in.ids("cross_lengths", {R});

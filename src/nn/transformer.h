@@ -64,10 +64,10 @@ struct StepValues {
   Value tokens, positions, table, lengths, cross_table, cross_lengths, last;
   Value logits;
 };
-// What the caller computes in the graph takes the place of the input of that name: a search keeps its table
-// in a state. Dims are those of the input.
+// What the caller computes in the graph takes the place of the input of that name: a search keeps its rows in
+// states. Dims are those of the input.
 struct StepGiven {
-  Value positions, table;
+  Value tokens, positions, table, lengths;
 };
 StepValues build_step(Builder& b, const ModelConfig& config, const StepOptions& options,
                       const StepGiven& given = {});
@@ -75,7 +75,9 @@ Graph step_graph(const ModelConfig& config, const StepOptions& options);
 
 // The same logits with no self cache: tokens [R, T] is the whole prefix, all rows of one length, read anew at
 // each step. Keeps the cross cache. For comparison.
-StepValues build_uncached_step(Builder& b, const ModelConfig& config, const CacheOptions& options);
+// `tokens`, where given, takes the input's place.
+StepValues build_uncached_step(Builder& b, const ModelConfig& config, const CacheOptions& options,
+                               Value tokens = {});
 Graph uncached_step_graph(const ModelConfig& config, const CacheOptions& options);
 
 }  // namespace floe

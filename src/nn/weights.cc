@@ -194,6 +194,10 @@ Attrs WeightSpec::marks() const {
 
 std::vector<WeightSpec> weight_table(const ModelConfig& config) { return TableBuilder(config).take(); }
 
+bool is_product_weight(const WeightSpec& spec) {
+  return spec.dims.size() >= 2 || spec.name.ends_with(".bias");
+}
+
 int64_t parameter_count(const ModelConfig& config) {
   int64_t sum = 0;
   for (const WeightSpec& spec : weight_table(config)) sum += spec.trainable ? count(spec.dims) : 0;

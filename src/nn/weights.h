@@ -43,6 +43,10 @@ struct WeightSpec {
 // Of a config that validates; in the order in which the model uses them.
 std::vector<WeightSpec> weight_table(const ModelConfig& config);
 
+// Whether inference in bf16 keeps the weight as bf16: matrices, tables, and biases of products. Scales and
+// shifts of norms stay f32.
+bool is_product_weight(const WeightSpec& spec);
+
 int64_t parameter_count(const ModelConfig& config);  // elements of trainable weights, tied ones once
 
 using Weights = std::map<std::string, Tensor, std::less<>>;

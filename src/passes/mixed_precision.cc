@@ -113,6 +113,38 @@ Graph mixed_precision(const Graph& graph) {
   return rewrite(graph, [&](const RewriteContext& c) { return lowering(c); }, {.types_may_change = true});
 }
 
+Graph narrow_states(const Graph& graph, const std::function<bool(std::string_view)>& narrow) {
+  Names names;
+  for (const NamedValue& state : graph.states()) {
+    if (graph.type(state.value).dtype == DType::f32 && narrow(state.name)) names.insert(state.name);
+  }
+  Graph wide(graph.ops(), graph.name());
+  wide.symbols() = graph.symbols();
+  Builder b(wide);
+  Values map(static_cast<size_t>(graph.value_count()));
+  for (const Node& node : graph.nodes()) {
+    Values inputs;
+    for (const Value input : node.inputs) inputs.push_back(map[static_cast<size_t>(input.id)]);
+    b.set_where(node.where);
+    Values results;
+    if (node.op->name == "state" && names.count(node.attrs.text("name")) != 0) {
+      Attrs attrs = node.attrs;
+      attrs.set("dtype", DType::bf16);
+      results = {cast(b, b.add_all("state", {}, attrs)[0], DType::f32)};
+    } else {
+      results = copy_node(b, node, inputs);
+    }
+    for (size_t k = 0; k < results.size(); ++k) map[static_cast<size_t>(node.first.id) + k] = results[k];
+  }
+  for (const NamedValue& output : graph.outputs())
+    b.output(output.name, map[static_cast<size_t>(output.value.id)]);
+  for (const NamedValue& update : graph.updates()) {
+    const Value value = map[static_cast<size_t>(update.value.id)];
+    b.update(update.name, names.count(update.name) != 0 ? cast(b, value, DType::bf16) : value);
+  }
+  return wide;
+}
+
 Graph widen_products(const Graph& graph) {
   const std::vector<std::vector<int>> users = users_of(graph);
   std::vector<bool> leaves(static_cast<size_t>(graph.value_count()), false);

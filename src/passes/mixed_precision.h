@@ -8,6 +8,9 @@
 // and as f32 is the rounded one for both, so that only one copy of it need exist. Norms keep f32 scales,
 // losses and statistics are f32.
 #pragma once
+#include <functional>
+#include <string_view>
+
 #include "ir/graph.h"
 
 namespace floe {
@@ -17,6 +20,11 @@ std::string_view name_of(Precision value);
 void parse(std::string_view text, Precision* value);  // throws Error{user} listing the names
 
 Graph mixed_precision(const Graph& graph);
+
+// States of f32 that `narrow` names are bf16 from here on: read through a cast, updated through one. For
+// inference, before mixed_precision, whose casts of them then vanish in simplify: weights and caches are
+// stored as they are read.
+Graph narrow_states(const Graph& graph, const std::function<bool(std::string_view)>& narrow);
 
 // A bf16 product that is read only as f32 gives f32 at once: the gradients of weights. After autodiff.
 Graph widen_products(const Graph& graph);

@@ -33,6 +33,32 @@ TEST(MixedPrecision, ProductsReadAndGiveBf16AndWeightsStayF32) {
             "}\n");
 }
 
+TEST(MixedPrecision, AStateThatIsStoredNarrowIsReadWithoutACast) {
+  const Graph graph = parse(all_ops(),
+                            "graph \"g\" {\n"
+                            "  %0 = input {dims = <4, 3>, dtype = f32, name = \"x\"} : f32[4, 3]\n"
+                            "  %1 = state {dims = <2, 3>, dtype = f32, name = \"w\"} : f32[2, 3]\n"
+                            "  %2 = state {dims = <4, 2>, dtype = f32, name = \"sum\"} : f32[4, 2]\n"
+                            "  %3 = matmul(%0, %1) {transpose_b = true} : f32[4, 2]\n"
+                            "  %4 = add(%2, %3) : f32[4, 2]\n"
+                            "  update \"sum\" = %4\n"
+                            "}\n");
+  const auto narrow = [](std::string_view) { return true; };
+  EXPECT_EQ(print(simplify(mixed_precision(narrow_states(graph, narrow)))),
+            "graph \"g\" {\n"
+            "  %0 = input {dims = <4, 3>, dtype = f32, name = \"x\"} : f32[4, 3]\n"
+            "  %1 = state {dims = <2, 3>, dtype = bf16, name = \"w\"} : bf16[2, 3]\n"
+            "  %2 = state {dims = <4, 2>, dtype = bf16, name = \"sum\"} : bf16[4, 2]\n"
+            "  %3 = cast(%2) {dtype = f32} : f32[4, 2]\n"
+            "  %4 = cast(%0) {dtype = bf16} : bf16[4, 3]\n"
+            "  %5 = matmul(%4, %1) {transpose_b = true} : bf16[4, 2]\n"
+            "  %6 = cast(%5) {dtype = f32} : f32[4, 2]\n"
+            "  %7 = add(%3, %6) : f32[4, 2]\n"
+            "  %8 = cast(%7) {dtype = bf16} : bf16[4, 2]\n"
+            "  update \"sum\" = %8\n"
+            "}\n");
+}
+
 // h is normed and added to again: both read the rounded h.
 TEST(MixedPrecision, AValueReadAsBf16IsTheRoundedOneForAll) {
   EXPECT_EQ(after("  %0 = input {dims = <4, 3>, dtype = f32, name = \"x\"} : f32[4, 3]\n"

@@ -6,6 +6,7 @@
 #include "ir/builder.h"
 #include "ir/op.h"
 #include "ir/rewrite.h"
+#include "ops/adamw/adamw.h"
 #include "ops/broadcast/broadcast.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/sum_squares/sum_squares.h"
@@ -57,22 +58,29 @@ void apply_gradients(Builder& b, const std::vector<Parameter>& parameters, Value
     const Value factor = div(b, b.scalar(options.clip_norm), add(b, norm, b.scalar(kNormEpsilon)));
     scale = mul(b, mean, elementwise(b, "min", {one, factor}));
   }
+  AdamW step_of_all{.lr = lr, .step = step, .scale = scale, .skip = skip};
+  step_of_all.beta1 = options.beta1;
+  step_of_all.beta2 = options.beta2;
+  step_of_all.eps = options.epsilon;
+  step_of_all.weight_decay = options.weight_decay;
   for (const Parameter& p : parameters) {
     const Type type = b.type(p.value);
-    const Value m = b.state("adam.m." + p.name, type);
-    const Value v = b.state("adam.v." + p.name, type);
-    const Values updated = b.add_all("adamw", {p.value, p.gradient, m, v, lr, step, scale, skip},
-                                     {{"beta1", options.beta1},
-                                      {"beta2", options.beta2},
-                                      {"eps", options.epsilon},
-                                      {"weight_decay", type.rank() >= 2 ? options.weight_decay : 0.0}});
-    b.update(p.name, updated[0]);
-    b.update("adam.m." + p.name, updated[1]);
-    b.update("adam.v." + p.name, updated[2]);
+    step_of_all.parameters.push_back({.param = p.value,
+                                      .grad = p.gradient,
+                                      .m = b.state("adam.m." + p.name, type),
+                                      .v = b.state("adam.v." + p.name, type),
+                                      .decays = type.rank() >= 2});
+  }
+  const std::vector<AdamWState> updated = adamw(b, step_of_all);
+  for (size_t k = 0; k < parameters.size(); ++k) {
+    const std::string& name = parameters[k].name;
+    b.update(name, updated[k].param);
+    b.update("adam.m." + name, updated[k].m);
+    b.update("adam.v." + name, updated[k].v);
     if (options.ema_decay > 0) {
-      const Value ema = b.state("ema." + p.name, type);
-      b.update("ema." + p.name,
-               add(b, ema, mul(b, sub(b, updated[0], ema), b.scalar(1 - options.ema_decay))));
+      const Value ema = b.state("ema." + name, b.type(updated[k].param));
+      b.update("ema." + name,
+               add(b, ema, mul(b, sub(b, updated[k].param, ema), b.scalar(1 - options.ema_decay))));
     }
   }
   b.output("grad_norm", norm);

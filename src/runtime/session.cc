@@ -126,38 +126,74 @@ void Session::profile_steps(EntryState& entry_state, const Bound& bound) {
   }
 }
 
+// What lies side by side crosses in one copy.
 void Session::queue_downloads(Bound& bound, Flight& flight) {
   flight.views = bound.outputs;
   if (device_.on_host()) return;
-  size_t bytes = 0;
-  for (const View& view : bound.outputs) {
+  std::vector<View*> views;
+  for (View& view : flight.views) {
     FLOE_CHECK(view.contiguous(), "an output of entry '{}' is not row-major", bound.entry->name);
-    bytes += (view.bytes() + 63) / 64 * 64;
+    if (view.bytes() > 0) views.push_back(&view);
+  }
+  const auto start = [](const View& view) { return static_cast<const char*>(view.data); };
+  std::ranges::sort(views, [&](const View* a, const View* b) { return start(*a) < start(*b); });
+  struct Span {
+    const char* from;
+    size_t bytes, place;
+  };
+  std::vector<Span> spans;
+  size_t bytes = 0;
+  for (View* view : views) {
+    const bool joins = !spans.empty() && start(*view) - (spans.back().from + spans.back().bytes) < 256;
+    if (!joins) spans.push_back({start(*view), 0, bytes});
+    Span& span = spans.back();
+    span.bytes = std::max(span.bytes, static_cast<size_t>(start(*view) - span.from) + view->bytes());
+    bytes = span.place + (span.bytes + 63) / 64 * 64;
   }
   char* host = Flight::sized(device_, &flight.outputs, &flight.outputs_size, bytes);
+  for (const Span& span : spans) device_.download(host + span.place, span.from, span.bytes);
   size_t at = 0;
-  for (View& view : flight.views) {
-    device_.download(host + at, view.data, view.bytes());
-    view.data = host + at;
-    at += (view.bytes() + 63) / 64 * 64;
+  for (View* view : views) {
+    while (at + 1 < spans.size() && start(*view) >= spans[at + 1].from) ++at;
+    view->data = host + spans[at].place + (start(*view) - spans[at].from);
   }
+}
+
+Session::Flight& Session::next_flight() {
+  Flight& flight = *flights_[++launches_ % flights_.size()];
+  if (flight.done) flight.done->wait();  // its host memory is still being copied
+  flight.ticket = launches_;
+  return flight;
 }
 
 uint64_t Session::launch(std::string_view entry_name, std::span<const Feed> feeds, const Binding& extra) {
   EntryState& entry_state = entry_named(entry_name);
+  again_ = {};
   Bound& bound = bind(entry_state, feeds, extra);
   grow_arena(bound.arena);
   if (bound.arena_generation != arena_generation_ || bound.state_generation != state_.generation())
     refresh(bound);
-  Flight& flight = *flights_[++launches_ % flights_.size()];
-  if (flight.done) flight.done->wait();  // its host memory is still being copied
-  flight.ticket = launches_;
-  flight.entry = bound.entry;
+  Flight& flight = next_flight();
   if (device_.on_host()) {
     patch_feeds(bound, feeds);
   } else {
     stage_feeds(bound, feeds, flight);
   }
+  again_ = {&entry_state, &bound, {feeds.begin(), feeds.end()}, extra};
+  return run_bound(entry_state, bound, flight);
+}
+
+uint64_t Session::launch_again() {
+  FLOE_CHECK(again_.entry != nullptr, "nothing has been launched");
+  if (again_.bound->state_generation != state_.generation()) {
+    const Again last = again_;
+    return launch(last.entry->entry->name, last.feeds, last.extra);
+  }
+  return run_bound(*again_.entry, *again_.bound, next_flight());
+}
+
+uint64_t Session::run_bound(EntryState& entry_state, Bound& bound, Flight& flight) {
+  flight.entry = bound.entry;
   ++bound.runs;
   if (profile_) {
     profile_steps(entry_state, bound);
@@ -211,6 +247,7 @@ void Session::trim() {
     entry->bound.clear();
     entry->last_question.clear();
   }
+  again_ = {};
   packed_.clear();
   arena_.reset();
   ++arena_generation_;

@@ -55,6 +55,11 @@ class Session {
   // The two halves of run(): queues the work, with the feeds copied, and gives a ticket; then waits for it.
   // On a GPU the host may go on in between. A ticket is good until two more launches.
   uint64_t launch(std::string_view entry, std::span<const Feed> feeds, const Binding& extra = {});
+  // The last launch once more, with the feeds as they were: a GPU has them already, the CPU reads them where
+  // they are, so they must still be there.
+  uint64_t launch_again();
+  // Whether the host gains by launching before it has read the results of the launch before.
+  bool runs_ahead() const { return !device_.on_host(); }
   const std::vector<View>& results(uint64_t ticket);
 
   size_t arena_bytes() const;
@@ -75,6 +80,7 @@ class Session {
   EntryState& entry_named(std::string_view name);
   Bound& bind(EntryState& entry, std::span<const Feed> feeds, const Binding& extra);
   Bound make_bound(EntryState& entry, Binding binding);
+  void gather_outputs(Bound& bound) const;
   Binding binding_of(const ProgramEntry& entry, std::span<const Feed> feeds, const Binding& extra) const;
   bool is_frozen(const ProgramEntry& entry, const SlotSpec& slot) const;
   void bind_step(Bound& bound, size_t index);
@@ -85,6 +91,8 @@ class Session {
   void queue_step(const Bound& bound, const BoundStep& step);
   void queue_steps(const Bound& bound);
   void profile_steps(EntryState& entry, const Bound& bound);
+  uint64_t run_bound(EntryState& entry, Bound& bound, Flight& flight);
+  Flight& next_flight();
   void queue_downloads(Bound& bound, Flight& flight);
 
   std::unique_ptr<Device> own_device_;
@@ -107,6 +115,12 @@ class Session {
   std::vector<std::unique_ptr<EntryState>> entries_;
   std::array<std::unique_ptr<Flight>, 2> flights_;  // launches that may be under way
   uint64_t launches_ = 0;
+  struct Again {  // what launch_again() repeats
+    EntryState* entry = nullptr;
+    Bound* bound = nullptr;
+    std::vector<Feed> feeds;
+    Binding extra;
+  } again_;
   std::vector<View> outputs_;
   const ProgramEntry* last_ = nullptr;
 };

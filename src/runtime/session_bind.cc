@@ -147,7 +147,23 @@ Session::Bound Session::make_bound(EntryState& entry_state, Binding binding) {
     }
   }
   bound.arena = bound.feeds_offset + bound.feeds_bytes;
+  if (!device_.on_host()) gather_outputs(bound);
   return bound;
+}
+
+// Small outputs lie side by side, so that they cross to the host in one copy.
+void Session::gather_outputs(Bound& bound) const {
+  constexpr size_t kSmall = size_t{1} << 16;
+  std::vector<bool> moved(bound.entry->storages.size(), false);
+  for (const NamedSlot& output : bound.entry->outputs) {
+    const auto at = static_cast<size_t>(bound.entry->slots[static_cast<size_t>(output.slot)].storage);
+    const size_t bytes = bound.plan.sizes[at];
+    if (bound.entry->storages[at].kind != StorageSpec::Kind::arena || moved[at] || bytes > kSmall) continue;
+    moved[at] = true;
+    bound.plan.offsets[at] = bound.arena;
+    bound.arena += (bytes + 63) / 64 * 64;
+  }
+  bound.arena = rounded_up(bound.arena);
 }
 
 bool Session::is_frozen(const ProgramEntry& entry, const SlotSpec& slot) const {

@@ -4,6 +4,7 @@
 #include "nn/transformer.h"
 #include "passes/recompute.h"
 #include "passes/simplify.h"
+#include "passes/weight_copies.h"
 
 namespace floe {
 namespace {
@@ -29,10 +30,11 @@ void parse(std::string_view text, Recompute* value) {
 std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config,
                                                      const TrainingEngineOptions& options,
                                                      const KernelTable& kernels, DeviceKind device,
-                                                     std::vector<std::string>* trainable) {
+                                                     Names* names) {
   const Graph exact = training_graph(config, {options.label_smoothing, true});
   const Graph loss = options.precision == Precision::bf16 ? mixed_precision(exact) : exact;
-  *trainable = trainable_states(loss);
+  names->trainable = trainable_states(loss);
+  names->copied = copied_weights(loss);
   const auto lighter = [&](Graph graph) {
     if (options.recompute == Recompute::none) return graph;
     RecomputeOptions what;
@@ -42,14 +44,19 @@ std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config,
     }
     return recompute(graph, what);
   };
+  const auto copying = [&](Graph step) {
+    return names->copied.empty() ? std::move(step) : with_weight_copies(step, names->copied);
+  };
   const auto finished = [&](Graph step) {
+    step = copying(std::move(step));
     return lighter(options.precision == Precision::bf16 ? widen_products(simplify(step)) : std::move(step));
   };
   std::vector<Graph> graphs = {finished(train_step(loss, options.optimizer))};
   if (options.accumulate) {
     graphs.push_back(finished(accumulate_step(loss)));
-    graphs.push_back(apply_step(loss, options.optimizer));
+    graphs.push_back(copying(apply_step(loss, options.optimizer)));
   }
+  if (!names->copied.empty()) graphs.push_back(copy_step(loss, names->copied));
   return compile(graphs, kernels, {.device = device});
 }
 
@@ -57,17 +64,25 @@ TrainingEngine::TrainingEngine(const ModelConfig& config, const TrainingEngineOp
                                Weights weights, const KernelTable& kernels, Device& device, State& state)
     : config_(config),
       options_(options),
-      program_(build(config, options, kernels, device.kind(), &trainable_)),
+      program_(build(config, options, kernels, device.kind(), &names_)),
       state_(state),
       session_(program_, kernels, device, state) {
   for (auto& [name, tensor] : weights) state.set(name, std::move(tensor));
-  for (const std::string& name : trainable_) {
+  for (const std::string& name : names_.trainable) {
     const Shape shape = state.view(name).shape();
     for (const char* moment : {"adam.m.", "adam.v."}) state.set_zero(moment + name, DType::f32, shape);
     if (options.optimizer.ema_decay > 0) state.set("ema." + name, copy_of(state.get(name)));
     if (options.accumulate) state.set_zero("grad." + name, DType::f32, shape);
   }
   if (options.accumulate) state.set("grad.tokens", Tensor(DType::f32, {}));
+  for (const std::string& name : names_.copied)
+    state.set_zero("bf16." + name, DType::bf16, state.view(name).shape());
+}
+
+void TrainingEngine::copy_changed_weights() {
+  if (names_.copied.empty() || state_.generation() == copied_generation_) return;
+  session_.run("copy_weights", {});
+  copied_generation_ = state_.generation();
 }
 
 // `seed` must outlive the list.
@@ -95,6 +110,7 @@ StepOutcome TrainingEngine::sums() const {
 
 uint64_t TrainingEngine::launch(const BatchTensors& batch, float learning_rate, int64_t update,
                                 uint32_t seed) {
+  copy_changed_weights();
   const Tensor lr = Tensor::scalar(learning_rate);
   const Tensor step = scalar_i32(update);
   const Tensor seed_value = scalar_i32(static_cast<int32_t>(seed));
@@ -117,6 +133,7 @@ StepOutcome TrainingEngine::update(std::span<const BatchTensors> micro_batches, 
   FLOE_CHECK(micro_batches.size() == 1 || options_.accumulate, "{} micro-batches without accumulation",
              micro_batches.size());
   if (micro_batches.size() == 1) return outcome(launch(micro_batches[0], learning_rate, update, seed));
+  copy_changed_weights();
   const Tensor seed_value = scalar_i32(static_cast<int32_t>(seed));
   StepOutcome sum;
   for (const BatchTensors& batch : micro_batches) {

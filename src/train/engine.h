@@ -30,7 +30,7 @@ struct TrainingEngineOptions {
   OptimizerOptions optimizer;
   bool accumulate = false;  // updates of several micro-batches; needs gradient states
   Recompute recompute = Recompute::none;
-  Precision precision = Precision::f32;  // of what lies between the weights, which stay f32
+  Precision precision = Precision::f32;  // bf16: of all but weights, which stay f32 and get a bf16 copy
 };
 
 struct StepOutcome {
@@ -54,24 +54,31 @@ class TrainingEngine {
                      uint32_t seed);
 
   // The two halves of an update of one micro-batch: on a GPU the host may go on in between. A ticket is good
-  // until two more launches.
+  // until two more launches, or one after weights were set from outside (bf16 copies of them are made then).
   uint64_t launch(const BatchTensors& batch, float learning_rate, int64_t update, uint32_t seed);
   StepOutcome outcome(uint64_t ticket);
 
-  const std::vector<std::string>& trainable() const { return trainable_; }
+  const std::vector<std::string>& trainable() const { return names_.trainable; }
   const Program& program() const { return *program_; }
   Session& session() { return session_; }
 
  private:
+  struct Names {
+    std::vector<std::string> trainable;
+    std::vector<std::string> copied;  // the weights that are read in bf16 (passes/weight_copies.h)
+  };
   static std::shared_ptr<const Program> build(const ModelConfig& config, const TrainingEngineOptions& options,
-                                              const KernelTable& kernels, DeviceKind device,
-                                              std::vector<std::string>* trainable);
+                                              const KernelTable& kernels, DeviceKind device, Names* names);
+  // Brings the bf16 copies up to date where the state's tensors were set since: at the start, by a resumed
+  // run, by whoever changes weights.
+  void copy_changed_weights();
   std::vector<Feed> feeds(const BatchTensors& batch, const Tensor& seed) const;
   StepOutcome sums() const;
 
   ModelConfig config_;
   TrainingEngineOptions options_;
-  std::vector<std::string> trainable_;
+  Names names_;
+  uint64_t copied_generation_ = 0;  // of the state, when the copies were made
   std::shared_ptr<const Program> program_;
   State& state_;
   Session session_;

@@ -2,11 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <map>
 
+#include "nn/transformer.h"
+#include "passes/simplify.h"
+#include "tensor/dtype.h"
 #include "testing/op_case.h"
 #include "testing/program_case.h"
 
@@ -178,6 +182,107 @@ TEST(TrainingEngine, SkipsAStepThatIsNotFinite) {
   }
   change_state(f.state, "encoder.0.feed_forward.up.weight", [&](Tensor& t) { t.as<float>()[3] = kept; });
   EXPECT_FALSE(f.engine.update({&batch, 1}, 1e-3F, 2, 2).skipped);
+}
+
+TEST(TrainingEngine, OneStepUpdatesAllStatesWhereTheyLie) {
+  TrainingEngineOptions options;
+  options.accumulate = true;
+  if (test_device_kind() == DeviceKind::cuda) options.precision = Precision::bf16;
+  Fixture f(tiny(), options);
+  for (const ProgramEntry& entry : f.engine.program().entries) {
+    const auto steps_of = [&](std::string_view op) {
+      return std::ranges::count_if(entry.steps, [&](const StepSpec& step) { return step.op == op; });
+    };
+    // apply ends with copies of the zeros that the sums of gradients begin with.
+    if (entry.name != "apply") {
+      EXPECT_EQ(steps_of("copy"), 0) << entry.name;
+    }
+    EXPECT_EQ(steps_of("adamw"), entry.name == "train" || entry.name == "apply" ? 1 : 0) << entry.name;
+  }
+}
+
+TrainingEngineOptions in_bf16() {
+  TrainingEngineOptions options;
+  options.precision = Precision::bf16;
+  options.optimizer.clip_norm = 1;
+  options.optimizer.weight_decay = 0.01;
+  return options;
+}
+
+void expect_copies(const State& state) {
+  int copies = 0;
+  for (const std::string& name : state.names()) {
+    if (!name.starts_with("bf16.")) continue;
+    ++copies;
+    const Tensor &copy = state.get(name), &weight = state.get(name.substr(5));
+    ASSERT_EQ(copy.shape(), weight.shape()) << name;
+    for (int64_t i = 0; i < copy.size(); ++i)
+      ASSERT_EQ(copy.as<uint16_t>()[i], to_bf16(weight.as<float>()[i])) << name << " " << i;
+  }
+  EXPECT_GE(copies, 20);
+}
+
+TEST(TrainingEngine, Bf16CopiesFollowTheWeights) {
+  FLOE_NEEDS_CUDA();
+  TrainingEngineOptions options = in_bf16();
+  options.accumulate = true;
+  options.optimizer.ema_decay = 0.9;
+  Fixture f(tiny(), options);
+  const BatchTensors batch = reversed_batch(4, 6, 1);
+  for (int update = 1; update <= 3; ++update) f.engine.update({&batch, 1}, 1e-2F, update, 1);
+  expect_copies(f.state);
+  const std::vector<BatchTensors> parts = [] {
+    std::vector<BatchTensors> list;
+    for (uint64_t k = 0; k < 2; ++k) list.push_back(reversed_batch(2, 6, k, static_cast<int64_t>(2 * k)));
+    return list;
+  }();
+  f.engine.update(parts, 1e-2F, 4, 1);
+  expect_copies(f.state);
+  // Set from outside, then a step that leaves it as it is.
+  const std::string name = "encoder.0.feed_forward.up.weight";
+  const float kept = f.state.get(name).as<float>()[3];
+  change_state(f.state, name, [](Tensor& t) { t.set(3, std::numeric_limits<float>::infinity()); });
+  EXPECT_TRUE(f.engine.update({&batch, 1}, 1e-2F, 5, 1).skipped);
+  EXPECT_EQ(f.state.get("bf16." + name).at(3), std::numeric_limits<double>::infinity());
+  expect_copies(f.state);
+  change_state(f.state, name, [&](Tensor& t) { t.as<float>()[3] = kept; });
+  EXPECT_FALSE(f.engine.update({&batch, 1}, 1e-2F, 5, 1).skipped);
+  expect_copies(f.state);
+}
+
+TEST(TrainingEngine, Bf16CopiesChangeNoBit) {
+  FLOE_NEEDS_CUDA();
+  const ModelConfig config = tiny();
+  const TrainingEngineOptions options = in_bf16();
+  Fixture f(config, options);
+  // The same step with a cast of each weight where it is read.
+  const Graph loss = mixed_precision(training_graph(config, {options.label_smoothing, true}));
+  const auto program = test_compile({widen_products(simplify(train_step(loss, options.optimizer)))});
+  State state(f.device.get());
+  for (const std::string& name : f.state.names()) {
+    if (!name.starts_with("bf16.")) state.set(name, copy_of(f.state.get(name)));
+  }
+  Session session(program, test_kernels(), *f.device, state);
+  const Tensor rate = Tensor::scalar(1e-2F);
+  for (int update = 1; update <= 3; ++update) {
+    const BatchTensors batch = reversed_batch(9, 7, static_cast<uint64_t>(update));
+    const StepOutcome out = f.engine.update({&batch, 1}, 1e-2F, update, 5);
+    const Tensor seed = Tensor::from_ints({}, {5}), step = Tensor::from_ints({}, {update});
+    const std::vector<Feed> feeds = {{"source", view_of(batch.source)},
+                                     {"source_lengths", view_of(batch.source_lengths)},
+                                     {"target_in", view_of(batch.target_in)},
+                                     {"target_out", view_of(batch.target_out)},
+                                     {"seed", view_of(seed)},
+                                     {"ordinals", view_of(batch.ordinals)},
+                                     {"lr", view_of(rate)},
+                                     {"step", view_of(step)}};
+    session.run("train", feeds);
+    EXPECT_EQ(out.loss, static_cast<double>(session.output("loss").as<float>()[0]));
+  }
+  for (const std::string& name : state.names()) {
+    const Tensor &a = state.get(name), &b = f.state.get(name);
+    ASSERT_EQ(std::memcmp(a.data(), b.data(), a.bytes()), 0) << name;
+  }
 }
 
 TEST(TrainingEngine, AveragedWeightsFollow) {

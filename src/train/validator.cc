@@ -36,8 +36,8 @@ Validator::Validator(const TrainOptions& options, const ModelConfig& config,
       config_(config),
       text_(model_text(config, tokenizers)),
       device_(device),
-      state_(&device),
-      note_(std::move(note)) {
+      note_(std::move(note)),
+      state_(&device) {
   const LinePairs pairs = read_pairs(options.valid_source, options.valid_target);
   source_lines_ = pairs.source;
   target_lines_ = pairs.target;

@@ -99,7 +99,8 @@ TEST(Validator, CountsABlankPairInNoLoss) {
   };
   const double alone = loss();
   f.valid("\na house\n\n", "a\nthe house\n \n");
-  EXPECT_EQ(loss(), alone);
+  // A GPU may take another product for another number of rows: the same sum in another order.
+  EXPECT_NEAR(loss(), alone, 1e-6 * alone);
   f.valid("\n", "a\n");
   EXPECT_THAT(refusal(ErrorKind::user, [&] { f.make(); }), HasSubstr("v.src: no line to validate on"));
 }

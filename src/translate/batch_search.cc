@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "translate/search_graph.h"
 
 namespace floe {
 namespace {
@@ -29,9 +30,10 @@ struct BatchSearch::Sentence {
   int64_t slots = 0;
   int64_t first_block = 0;
   int64_t blocks = 0;
-  std::vector<int32_t> rows, tokens;  // by place: what the coming step continues and reads
+  bool done = false;
+  // By place: what the coming step continues and reads. A row is one of the epoch that was.
+  std::vector<int32_t> rows, tokens;
   std::vector<float> scores;
-  std::vector<std::vector<int32_t>> paths;  // by place, start token first; without cache only
 };
 
 // Host copies of the inputs of one step.
@@ -73,7 +75,9 @@ BatchSearch::BatchSearch(const ModelConfig& config, const SearchOptions& options
       room_(room),
       sessions_(sessions),
       positions_(room.cached ? room.positions : 0),
-      blocks_(room.cross_blocks) {}
+      blocks_(room.cross_blocks),
+      // Without cache every step has a length of its own, which the host must know to be needed.
+      ahead_(room.cached && sessions.stepper->runs_ahead() ? 1 : 0) {}
 
 BatchSearch::~BatchSearch() = default;
 
@@ -82,10 +86,31 @@ void BatchSearch::run(std::span<SearchJob> jobs) {
     fail_user("a beam of {} needs as many rows; the engine has {}", options_.beam, room_.rows);
   }
   size_t next = 0;
-  while (next < jobs.size() || !live_.empty()) {
-    admit_all(jobs, &next);
-    step();
+  for (;;) {
+    if (epoch_is_over(next < jobs.size())) {
+      while (!under_way_.empty()) take();
+      std::vector<Sentence> stay;
+      for (Sentence& s : live_) {
+        if (!s.done) stay.push_back(std::move(s));
+      }
+      live_ = std::move(stay);
+      if (next < jobs.size()) admit_all(jobs, &next);
+      if (live_.empty()) return;
+      begin_epoch();
+    }
+    launch();
+    while (under_way_.size() > ahead_) take();
   }
+}
+
+bool BatchSearch::epoch_is_over(bool more_to_come) const {
+  const auto here = static_cast<int64_t>(live_.size());
+  const int64_t gone = std::ranges::count_if(live_, [](const Sentence& s) { return s.done; });
+  if (gone == here) return true;
+  // A few at a time would be encoded one by one; without cache all rows have one length.
+  if (more_to_come && room_.cached && 8 * gone >= here) return true;
+  // New sizes are bound anew, which on a GPU takes longer than the rows that they spare.
+  return ahead_ == 0 ? rounded(here - gone) < sentences_ : 2 * rounded(here - gone) <= sentences_;
 }
 
 bool BatchSearch::admit(SearchJob& job) {
@@ -102,20 +127,17 @@ bool BatchSearch::admit(SearchJob& job) {
   }
   sentence.slots = *slots;
   sentence.first_block = *block;
-  sentence.rows = {0};
-  sentence.tokens = {config_.start_id};
-  sentence.scores = {job.start_score};
-  if (!room_.cached) sentence.paths = {{config_.start_id}};
+  sentence.rows.assign(static_cast<size_t>(options_.beam), 0);
+  sentence.tokens.assign(static_cast<size_t>(options_.beam), config_.start_id);
+  sentence.scores.assign(static_cast<size_t>(options_.beam), kDead);  // one path to begin with
+  sentence.scores[0] = job.start_score;
   live_.push_back(std::move(sentence));
   return true;
 }
 
 void BatchSearch::admit_all(std::span<SearchJob> jobs, size_t* next) {
-  // A few at a time would be encoded one by one; without cache all rows have one length.
-  const int64_t room = room_.rows / options_.beam;
-  if (!live_.empty() && (!room_.cached || static_cast<int64_t>(live_.size()) > room / 2)) return;
   const size_t old = live_.size();
-  if (old == 0) width_ = 1;
+  if (old > 0 && !room_.cached) return;
   while (*next < jobs.size() && admit(jobs[*next])) ++*next;
   if (live_.empty()) {
     const SearchJob& job = jobs[*next];
@@ -130,7 +152,25 @@ void BatchSearch::admit_all(std::span<SearchJob> jobs, size_t* next) {
   if (config_.has_encoder() && live_.size() > old) encode(std::span(live_).subspan(old));
 }
 
+// In the order they come, as many at once as the source cache could hold padded: one long sentence among many
+// short ones must not ask for more memory.
 void BatchSearch::encode(std::span<Sentence> fresh) {
+  const int64_t most = room_.cross_blocks * room_.cross_block;
+  size_t begin = 0;
+  int64_t longest = 0;
+  for (size_t i = 0; i < fresh.size(); ++i) {
+    const auto length = static_cast<int64_t>(fresh[i].job->source.size());
+    longest = std::max(longest, length);
+    if (i > begin && static_cast<int64_t>(i - begin + 1) * longest > most) {
+      encode_together(fresh.subspan(begin, i - begin));
+      begin = i;
+      longest = length;
+    }
+  }
+  if (begin < fresh.size()) encode_together(fresh.subspan(begin));
+}
+
+void BatchSearch::encode_together(std::span<Sentence> fresh) {
   int64_t longest = 0;
   for (const Sentence& s : fresh) longest = std::max(longest, static_cast<int64_t>(s.job->source.size()));
   StepFeeds feeds{static_cast<int64_t>(fresh.size()), 0, {}, {}, {}};
@@ -150,23 +190,27 @@ void BatchSearch::encode(std::span<Sentence> fresh) {
   sessions_.encoder->run("encode", feeds.feeds());
 }
 
-// Everything that is not set here belongs to rows that are not alive.
-void BatchSearch::fill(StepFeeds& feeds, int64_t longest_path) const {
-  int64_t blocks = 1;
-  for (const Sentence& s : live_) blocks = std::max(blocks, s.blocks);
-  auto& positions = feeds.int_rows("positions", 0);
-  auto& rows = feeds.int_rows("rows", 0);
-  auto& past = feeds.int_rows("past", -1);
-  auto& scores = feeds.float_rows("scores", kDead);
-  auto& tokens = feeds.int_rows("tokens", config_.start_id, longest_path);
-  std::vector<int32_t>*slots = nullptr, *lengths = nullptr, *newest = nullptr, *cross_table = nullptr,
-  *cross_lengths = nullptr, *ordinals = nullptr, *draws = nullptr;
-  if (room_.cached) {
-    slots = &feeds.int_rows("slots", -1);
-    lengths = &feeds.int_rows("lengths", 0);
-  } else {
-    newest = &feeds.int_rows("newest", 0);
+void BatchSearch::begin_epoch() {
+  sentences_ = rounded(static_cast<int64_t>(live_.size()));
+  launched_ = 0;
+  *sessions_.epoch = (*sessions_.epoch + 1) & 0x7fffffff;
+  feeds_ = std::make_unique<StepFeeds>(StepFeeds{sentences_ * options_.beam, sentences_, {}, {}, {}});
+  StepFeeds& feeds = *feeds_;
+  int64_t blocks = 1, prefix = 0;
+  for (const Sentence& s : live_) {
+    blocks = std::max(blocks, s.blocks);
+    prefix = std::max(prefix, static_cast<int64_t>(s.job->prefix.size()));
   }
+  blocks = rounded(blocks);
+  feeds.shapes["epoch"] = {};
+  feeds.ints["epoch"] = {*sessions_.epoch};
+  auto& rows = feeds.int_rows("start_rows", 0);
+  auto& tokens = feeds.int_rows("start_tokens", 0);
+  auto& scores = feeds.float_rows("start_scores", kDead);
+  for (const char* name : {"start_positions", "first_slots", "limits", "prefix_lengths", "min_length"})
+    feeds.every_sentence(name, 0);
+  feeds.list_of_every_sentence("prefix", std::vector<int32_t>(static_cast<size_t>(prefix), -1));
+  std::vector<int32_t>*cross_table = nullptr, *cross_lengths = nullptr, *ordinals = nullptr, *draws = nullptr;
   if (config_.has_encoder()) {
     cross_table = &feeds.int_rows("cross_table", -1, blocks);
     cross_lengths = &feeds.int_rows("cross_lengths", 0);
@@ -179,39 +223,27 @@ void BatchSearch::fill(StepFeeds& feeds, int64_t longest_path) const {
     ordinals = &feeds.int_rows("ordinals", 0);
     draws = &feeds.int_rows("draws", 0);
   }
-  feeds.shapes["repetition"] = {feeds.sentences};
-  feeds.floats["repetition"].assign(static_cast<size_t>(feeds.sentences),
+  feeds.shapes["repetition"] = {sentences_};
+  feeds.floats["repetition"].assign(static_cast<size_t>(sentences_),
                                     static_cast<float>(options_.repetition_penalty));
   feeds.every_sentence("ngram", options_.no_repeat_ngram);
-  feeds.every_sentence("min_length", 0);
-  feeds.every_sentence("forced", -1);
-  feeds.every_sentence("phase", 0);
   feeds.list_of_every_sentence("ends", options_.ends);
   feeds.list_of_every_sentence("suppressed", options_.suppressed);
 
   for (size_t i = 0; i < live_.size(); ++i) {
     const Sentence& s = live_[i];
-    const auto position = static_cast<int32_t>(s.search.position());
+    const std::vector<int32_t>& begins = s.job->prefix;
+    feeds.ints["start_positions"][i] = static_cast<int32_t>(s.search.position());
+    feeds.ints["first_slots"][i] = static_cast<int32_t>(s.slots);
+    feeds.ints["limits"][i] = static_cast<int32_t>(s.job->limits.max);
     feeds.ints["min_length"][i] = static_cast<int32_t>(s.search.min_length());
-    feeds.ints["forced"][i] = s.search.forced();
-    feeds.ints["phase"][i] = s.search.phase();
+    feeds.ints["prefix_lengths"][i] = static_cast<int32_t>(begins.size());
+    std::ranges::copy(begins, feeds.ints["prefix"].begin() + static_cast<int64_t>(i) * prefix);
     for (size_t place = 0; place < s.scores.size(); ++place) {
-      if (s.scores[place] == kDead) continue;
-      const size_t r = i * static_cast<size_t>(width_) + place;
-      positions[r] = position;
+      const size_t r = i * static_cast<size_t>(options_.beam) + place;
       rows[r] = s.rows[place];
-      past[r] = position - 1;
+      tokens[r] = s.tokens[place];
       scores[r] = s.scores[place];
-      if (room_.cached) {
-        tokens[r] = s.tokens[place];
-        (*slots)[r] =
-            static_cast<int32_t>(s.slots + static_cast<int64_t>(place) * s.job->limits.max + position);
-        (*lengths)[r] = position + 1;
-      } else {
-        (*newest)[r] = s.tokens[place];
-        std::copy(s.paths[place].begin(), s.paths[place].end(),
-                  tokens.begin() + static_cast<int64_t>(r) * longest_path);
-      }
       if (config_.has_encoder()) {
         (*cross_lengths)[r] = static_cast<int32_t>(s.job->source.size());
         for (int64_t k = 0; k < s.blocks; ++k) {
@@ -227,58 +259,61 @@ void BatchSearch::fill(StepFeeds& feeds, int64_t longest_path) const {
   }
 }
 
-void BatchSearch::step() {
-  const int64_t sentences = rounded(static_cast<int64_t>(live_.size()));
-  StepFeeds feeds{sentences * width_, sentences, {}, {}, {}};
-  fill(feeds, room_.cached ? 1 : live_.front().search.position() + 1);
+void BatchSearch::launch() {
   Session& session = *sessions_.stepper;
-  session.run(width_ == options_.beam ? "next" : "first", feeds.feeds());
+  if (!room_.cached) {
+    // All sentences that go on have one length.
+    const auto goes_on = std::ranges::find_if(live_, [](const Sentence& s) { return !s.done; });
+    const Binding read{{"T", goes_on->search.position() + 1}};
+    under_way_.push_back(session.launch(kSearchEntry, feeds_->feeds(), read));
+  } else if (launched_ == 0) {
+    under_way_.push_back(session.launch(kSearchEntry, feeds_->feeds()));
+  } else {
+    under_way_.push_back(session.launch_again());
+  }
+  ++launched_;
+  sessions_.occupancy->all += sentences_;
+}
 
+void BatchSearch::take() {
+  Session& session = *sessions_.stepper;
+  session.results(under_way_.front());
+  under_way_.pop_front();
   const View values = session.output("values");
-  const int64_t width = values.dim(1);
+  FLOE_CHECK(values.dim(1) >= 1, "a step without candidates");
   const auto line = [](const View& view, size_t i, auto type) {
     using T = decltype(type);
     const auto n = static_cast<size_t>(view.dim(1));
     return std::span<const T>(view.as<const T>() + i * n, n);
   };
-  FLOE_CHECK(width >= 1, "a step without candidates");
   const View candidates = session.output("candidates"), parents = session.output("parents"),
              log_probs = session.output("log_probs"), picks = session.output("picks"),
              ended = session.output("ended");
-  const auto* next_rows = session.output("next_rows").as<const int32_t>();
-  const auto* next_tokens = session.output("next_tokens").as<const int32_t>();
-  const auto* next_scores = session.output("next_scores").as<const float>();
-  std::vector<Sentence> stay;
   for (size_t i = 0; i < live_.size(); ++i) {
     Sentence& s = live_[i];
-    const bool done =
-        s.search.step({line(values, i, float{}), line(candidates, i, int32_t{}), line(parents, i, int32_t{}),
-                       line(log_probs, i, float{}), line(picks, i, int32_t{}), line(ended, i, int32_t{})});
-    if (done) {
-      s.job->hypotheses = s.search.take(options_.n_best);
+    if (s.done) continue;
+    ++sessions_.occupancy->used;
+    const SearchStep found{line(values, i, float{}),    line(candidates, i, int32_t{}),
+                           line(parents, i, int32_t{}), line(log_probs, i, float{}),
+                           line(picks, i, int32_t{}),   line(ended, i, int32_t{})};
+    if (s.search.step(found)) {
       leave(s);
       continue;
     }
-    const int64_t from = static_cast<int64_t>(i) * options_.beam;
-    const int64_t to = from + options_.beam;
-    s.rows.assign(next_rows + from, next_rows + to);
-    s.tokens.assign(next_tokens + from, next_tokens + to);
-    s.scores.assign(next_scores + from, next_scores + to);
-    if (!room_.cached) {
-      std::vector<std::vector<int32_t>> paths;
-      for (size_t place = 0; place < s.rows.size(); ++place) {
-        paths.push_back(s.paths[static_cast<size_t>(s.rows[place] - static_cast<int64_t>(i) * width_)]);
-        paths.back().push_back(s.tokens[place]);
-      }
-      s.paths = std::move(paths);
+    for (size_t place = 0; place < s.rows.size(); ++place) {
+      const int32_t pick = found.picks[place];
+      const auto at = static_cast<size_t>(std::max(pick, 0));
+      s.rows[place] = static_cast<int32_t>(i * s.rows.size()) + (pick < 0 ? 0 : found.parents[at]);
+      s.tokens[place] = pick < 0 ? 0 : found.tokens[at];
+      s.scores[place] = pick < 0 ? kDead : found.values[at];
     }
-    stay.push_back(std::move(s));
   }
-  live_ = std::move(stay);
-  width_ = options_.beam;
 }
 
-void BatchSearch::leave(const Sentence& sentence) {
+// Steps under way may still write to its entries: they are given away again only when all steps are done.
+void BatchSearch::leave(Sentence& sentence) {
+  sentence.job->hypotheses = sentence.search.take(options_.n_best);
+  sentence.done = true;
   if (room_.cached) positions_.give_back(sentence.slots, options_.beam * sentence.job->limits.max);
   blocks_.give_back(sentence.first_block, sentence.blocks);
 }

@@ -1,11 +1,18 @@
 // Many searches at once over one model: sentences enter while there is room, take part in every step, and
 // leave when they are done. Rows move by number only; the caches' contents never move.
 //
+// Sentences enter and leave between epochs. Within one, steps follow one another on the device: on a GPU the
+// host queues the next step before it reads what the last one found, so that the device never waits for it. A
+// sentence that is done stays a row that nobody reads until the epoch ends, which it does when an eighth of
+// its sentences could be replaced, or when half of the rows are idle and nothing is left to enter.
+//
 // Positions of the self cache belong to a sentence for as long as it lives: place k of its beam writes
 // position t at slots + k * (its longest length) + t, once; so whatever a path's ancestors wrote stays
 // readable until the sentence leaves, and nothing needs to be counted or freed.
 #pragma once
 #include <cstdint>
+#include <deque>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -35,13 +42,21 @@ struct SearchRoom {
   bool cached = true;
 };
 
+// Sentence steps: those that a sentence was searched in, and all that were computed.
+struct Occupancy {
+  int64_t used = 0, all = 0;
+};
+
 class BatchSearch {
  public:
-  // `encoder` has the entry "encode" (unused without encoder), `stepper` the entries "next" and, for a beam
-  // above 1, "first": one row a sentence in, beam rows out.
+  // `encoder` has the entry "encode" (unused without encoder), `stepper` the entry of search_graph. `epoch`
+  // is the last that their state has seen, and is kept up to date: it must outlive every search over that
+  // state.
   struct Sessions {
     Session* encoder;
     Session* stepper;
+    int32_t* epoch;
+    Occupancy* occupancy;
   };
   BatchSearch(const ModelConfig& config, const SearchOptions& options, const SearchRoom& room,
               Sessions sessions);
@@ -56,12 +71,15 @@ class BatchSearch {
   struct Sentence;
   struct StepFeeds;
 
+  bool epoch_is_over(bool more_to_come) const;
   bool admit(SearchJob& job);
   void admit_all(std::span<SearchJob> jobs, size_t* next);
   void encode(std::span<Sentence> fresh);
-  void step();
-  void fill(StepFeeds& feeds, int64_t sentences) const;
-  void leave(const Sentence& sentence);
+  void encode_together(std::span<Sentence> fresh);
+  void begin_epoch();
+  void launch();
+  void take();  // the results of the oldest step under way
+  void leave(Sentence& sentence);
 
   const ModelConfig& config_;
   const SearchOptions& options_;
@@ -69,8 +87,12 @@ class BatchSearch {
   Sessions sessions_;
   Ranges positions_;
   Ranges blocks_;
-  int64_t width_ = 1;  // rows a sentence has in the coming step
+  size_t ahead_;  // steps that are queued before the results of one are read
   std::vector<Sentence> live_;
+  int64_t sentences_ = 0;             // of the epoch, dead ones included
+  std::unique_ptr<StepFeeds> feeds_;  // of the epoch
+  int64_t launched_ = 0;              // steps of the epoch
+  std::deque<uint64_t> under_way_;    // tickets
 };
 
 }  // namespace floe

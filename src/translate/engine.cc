@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "base/error.h"
 #include "compile/compile.h"
 #include "nn/transformer.h"
+#include "passes/simplify.h"
 #include "runtime/state.h"
 #include "translate/search_graph.h"
 
@@ -36,6 +38,30 @@ SearchOptions greedy(SearchOptions search) {
 
 }  // namespace
 
+Weights weights_for(Precision precision, const ModelConfig& config, Weights weights) {
+  if (precision == Precision::f32) return weights;
+  for (const WeightSpec& spec : weight_table(config)) {
+    const auto at = weights.find(spec.name);
+    if (at == weights.end() || !is_product_weight(spec)) continue;
+    Tensor low(DType::bf16, at->second.shape());
+    for (int64_t i = 0; i < low.size(); ++i) low.set(i, at->second.at(i));
+    at->second = std::move(low);
+  }
+  return weights;
+}
+
+Graph graph_for(Precision precision, const ModelConfig& config, const Graph& graph) {
+  if (precision == Precision::f32) return graph;
+  std::set<std::string, std::less<>> narrow;
+  for (const WeightSpec& spec : weight_table(config)) {
+    if (is_product_weight(spec)) narrow.insert(spec.name);
+  }
+  SymbolTable symbols;
+  for (const CacheSpec& spec : cache_table(config, {}, &symbols)) narrow.insert(spec.name);
+  return widen_products(simplify(mixed_precision(
+      narrow_states(graph, [&](std::string_view name) { return narrow.find(name) != narrow.end(); }))));
+}
+
 DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const KernelTable& kernels,
                            Device& device, DecodeEngineOptions options)
     : config_(config), state_(state), kernels_(kernels), device_(device), options_(std::move(options)) {
@@ -46,9 +72,11 @@ DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const Kernel
   if (options_.max_target < 0) fail_user("max_target must be at least 0, got {}", options_.max_target);
   max_target_ =
       options_.max_target == 0 ? config_.max_positions : std::min(options_.max_target, config_.max_positions);
+  if (options_.precision == Precision::bf16 && device_.on_host())
+    fail_user("precision bf16 needs device cuda");
   if (!options_.compile) {
     options_.compile = [this](const std::vector<Graph>& graphs) {
-      return compile(graphs, kernels_, {.device = device_.kind()});
+      return compile(graphs, kernels_, {.device = device_.kind(), .row_invariant = true});
     };
   }
   cache_ = {.self_block = 1, .cross_block = kCrossBlock};
@@ -64,14 +92,20 @@ DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const Kernel
   for (const CacheSpec& spec : cache_table(config_, cache_, &symbols)) {
     Shape shape;
     for (const Dim& dim : spec.type.dims) shape.push_back(dim.evaluate(blocks));
-    state_.set_zero(spec.name, spec.type.dtype, shape);
+    const bool low = options_.precision == Precision::bf16;
+    state_.set_zero(spec.name, low ? DType::bf16 : spec.type.dtype, shape);
     cache_names_.push_back(spec.name);
   }
-  for (const char* name : {kHistoryState, kTableState}) {
-    state_.set_zero(name, DType::i32, {room_.rows, max_target_});
+  const auto search_state = [&](const char* name, DType dtype, const Shape& shape) {
+    state_.set_zero(name, dtype, shape);
     cache_names_.emplace_back(name);
-  }
-  if (config_.has_encoder()) encoder_ = session_of({encode_graph(config_, cache_)});
+  };
+  for (const char* name : {kHistoryState, kTableState})
+    search_state(name, DType::i32, {room_.rows, max_target_});
+  for (const char* name : {kRowsState, kTokensState}) search_state(name, DType::i32, {room_.rows});
+  search_state(kScoresState, DType::f32, {room_.rows});
+  search_state(kClockState, DType::i32, {2});
+  if (config_.has_encoder()) encoder_ = session_of(encode_graph(config_, cache_));
 }
 
 DecodeEngine::~DecodeEngine() {
@@ -106,9 +140,9 @@ DecodeEngine::Profile DecodeEngine::profile() const {
   return out;
 }
 
-std::shared_ptr<Session> DecodeEngine::session_of(const std::vector<Graph>& graphs) {
-  auto session =
-      std::make_shared<Session>(options_.compile(graphs), kernels_, device_, state_, options_.max_bindings);
+std::shared_ptr<Session> DecodeEngine::session_of(const Graph& graph) {
+  auto session = std::make_shared<Session>(options_.compile({graph_for(options_.precision, config_, graph)}),
+                                           kernels_, device_, state_, options_.max_bindings);
   session->set_profile(profile_);
   return session;
 }
@@ -116,21 +150,11 @@ std::shared_ptr<Session> DecodeEngine::session_of(const std::vector<Graph>& grap
 Session& DecodeEngine::stepper(int64_t beam, bool sampling) {
   std::shared_ptr<Session>& session = steppers_[{beam, sampling}];
   if (session) return *session;
-  SearchGraphOptions next{.name = "next",
-                          .beam_in = beam,
-                          .beam = beam,
-                          .sampling = sampling,
-                          .cached = options_.cached,
-                          .cache = cache_};
-  std::vector<Graph> graphs;
-  graphs.push_back(search_graph(config_, next));
-  if (beam > 1) {
-    SearchGraphOptions first = next;
-    first.name = "first";
-    first.beam_in = 1;
-    graphs.push_back(search_graph(config_, first));
-  }
-  session = session_of(graphs);
+  session = session_of({search_graph(config_, {.beam = beam,
+                                               .sampling = sampling,
+                                               .cached = options_.cached,
+                                               .positions = max_target_,
+                                               .cache = cache_})});
   return *session;
 }
 
@@ -171,7 +195,7 @@ std::vector<SearchJob> DecodeEngine::jobs_for(std::span<const SequenceRow> rows,
 
 void DecodeEngine::search(std::span<SearchJob> jobs, const SearchOptions& options) {
   Session& steps = stepper(options.beam, options.sampling);
-  BatchSearch(config_, options, room_, {encoder_.get(), &steps}).run(jobs);
+  BatchSearch(config_, options, room_, {encoder_.get(), &steps, &epoch_, &occupancy_}).run(jobs);
 }
 
 DecodeEngine::Results DecodeEngine::decode(std::span<const SequenceRow> rows, const SearchOptions& search,
@@ -262,7 +286,7 @@ Session& DecodeEngine::aligner(const AttentionRequest& request) {
   const int64_t layer = request.layer < 0 ? request.layer + config_.decoder_layers : request.layer;
   std::shared_ptr<Session>& session = aligners_[{layer, request.heads}];
   if (!session) {
-    session = session_of({scoring_graph(config_, {.alignment = AlignmentOptions{layer, request.heads}})});
+    session = session_of(scoring_graph(config_, {.alignment = AlignmentOptions{layer, request.heads}}));
   }
   return *session;
 }

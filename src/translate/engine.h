@@ -12,6 +12,8 @@
 #include "kernel/kernel.h"
 #include "nn/config.h"
 #include "nn/kv_cache.h"
+#include "nn/weights.h"
+#include "passes/mixed_precision.h"
 #include "runtime/program.h"
 #include "runtime/session.h"
 #include "translate/batch_search.h"
@@ -20,20 +22,25 @@
 namespace floe {
 
 struct DecodeEngineOptions {
-  int64_t max_rows = 256;           // of a step: sentences times beam
-  int64_t cache_positions = 16384;  // of the self cache, over all rows: bounds its memory
-  int64_t source_positions = 8192;  // of the cross cache, over all sentences
-  int64_t max_target = 0;           // longest target; 0: what the model's positions allow
-  bool cached = true;               // false: every step reads the whole prefix anew; for comparison
-  size_t max_bindings = 64;         // sets of sizes that a session keeps (runtime/session.h)
+  int64_t max_rows = 256;                // of a step: sentences times beam
+  int64_t cache_positions = 16384;       // of the self cache, over all rows: bounds its memory
+  int64_t source_positions = 8192;       // of the cross cache, over all sentences
+  int64_t max_target = 0;                // longest target; 0: what the model's positions allow
+  Precision precision = Precision::f32;  // bf16: products, caches and the weights in `state` that they read
+  bool cached = true;                    // false: every step reads the whole prefix anew; for comparison
+  size_t max_bindings = 64;              // sets of sizes that a session keeps (runtime/session.h)
   // Graphs to a program: compile() with the engine's kernels where none is given.
   std::function<std::shared_ptr<const Program>(const std::vector<Graph>&)> compile;
 };
 
+// The weights as an engine of that precision reads them, and a graph of nn/transformer.h as it compiles it.
+Weights weights_for(Precision precision, const ModelConfig& config, Weights weights);
+Graph graph_for(Precision precision, const ModelConfig& config, const Graph& graph);
+
 class DecodeEngine : public SequenceDecoder {
  public:
-  // `state` holds the model's weights (nn/weights.h) and gets the caches; kernels, pool and state must
-  // outlive the engine. One call at a time.
+  // `state` holds the model's weights (nn/weights.h; for bf16 as weights_for() gives them) and gets the
+  // caches; kernels, pool and state must outlive the engine. One call at a time.
   DecodeEngine(const ModelConfig& config, State& state, const KernelTable& kernels, Device& device,
                DecodeEngineOptions options = {});
   ~DecodeEngine() override;
@@ -50,6 +57,9 @@ class DecodeEngine : public SequenceDecoder {
   size_t cache_bytes() const;
   // Gives back what can be made again: arenas and bindings. Caches and weights stay.
   void trim();
+
+  // Of all searches so far.
+  Occupancy occupancy() const { return occupancy_; }
 
   // Where time goes, since set_profile(true). Sessions that are made later take part.
   struct Profile {
@@ -69,7 +79,7 @@ class DecodeEngine : public SequenceDecoder {
   Results alternatives(std::span<const SequenceRow> rows, const SearchOptions& search);
   void attend(std::span<const SequenceRow> rows, const AttentionRequest& request, Results* results);
 
-  std::shared_ptr<Session> session_of(const std::vector<Graph>& graphs);
+  std::shared_ptr<Session> session_of(const Graph& graph);
   Session& stepper(int64_t beam, bool sampling);
   Session& aligner(const AttentionRequest& request);
 
@@ -83,6 +93,8 @@ class DecodeEngine : public SequenceDecoder {
   int64_t max_target_;
   bool profile_ = false;
   std::vector<std::string> cache_names_;
+  int32_t epoch_ = 0;  // of the searches' clock
+  Occupancy occupancy_;
   std::shared_ptr<Session> encoder_;
   std::map<std::pair<int64_t, bool>, std::shared_ptr<Session>> steppers_;  // by (beam, sampling)
   std::map<std::pair<int64_t, std::vector<int64_t>>, std::shared_ptr<Session>>

@@ -42,7 +42,7 @@ ModelConfig small_model(int64_t vocabulary = 13) {
 }
 
 // Weights spread more than a fresh model's, so that it has opinions.
-void set_weights(const ModelConfig& config, State& state) {
+void set_weights(const ModelConfig& config, State& state, Precision precision = Precision::f32) {
   Weights weights = initial_weights(config, 5);
   add_made_weights(config, &weights);
   std::mt19937 random(11);
@@ -52,8 +52,9 @@ void set_weights(const ModelConfig& config, State& state) {
     if (spec.trainable) {
       for (int64_t i = 0; i < weight.size(); ++i) weight.as<float>()[i] += 0.25f * normal(random);
     }
-    state.set(spec.name, std::move(weight));
   }
+  for (auto& [name, weight] : weights_for(precision, config, std::move(weights)))
+    state.set(name, std::move(weight));
 }
 
 struct Fixture {
@@ -66,7 +67,7 @@ struct Fixture {
       : config(c),
         device(open_test_device(threads)),
         state(device.get()),
-        engine(weighted(), state, test_kernels(), *device, options) {}
+        engine(weighted(options.precision), state, test_kernels(), *device, options) {}
 
   std::vector<std::vector<Hypothesis>> decode(const std::vector<SequenceRow>& rows,
                                               const SearchOptions& search,
@@ -75,8 +76,8 @@ struct Fixture {
   }
 
  private:
-  const ModelConfig& weighted() {
-    set_weights(config, state);
+  const ModelConfig& weighted(Precision precision) {
+    set_weights(config, state, precision);
     return config;
   }
 };
@@ -400,6 +401,61 @@ TEST(DecodeEngine, DecoderOnlyModelsContinueAPrefix) {
   const auto got = f.decode({{.prefix = {5, 6}}, {.prefix = {9}}}, with_beam(2));
   EXPECT_EQ(got[0][0].tokens[1], 6);
   expect_same(f.decode({{.prefix = {9}}}, with_beam(2))[0], got[1], "alone");
+}
+
+TEST(DecodeEngine, FinishedSentencesGiveTheirPlacesAway) {
+  for (const int64_t beam : {1, 4}) {
+    Fixture f({.max_rows = 32 * beam});
+    f.decode(sentences(600), with_beam(beam));
+    const Occupancy steps = f.engine.occupancy();
+    EXPECT_GE(static_cast<double>(steps.used), 0.9 * static_cast<double>(steps.all)) << "beam " << beam;
+    EXPECT_LE(steps.used, steps.all);
+  }
+}
+
+// Of about 40 roundings on the way to a logit of about 5, each of half a unit of 2^-8, a sum in one direction
+// would be 0.4; they are independent, so their root mean square is 0.06.
+TEST(DecodeEngineCuda, Bf16GivesTheProbabilitiesOfF32ToRounding) {
+  FLOE_NEEDS_CUDA();
+  Fixture exact, low({.precision = Precision::bf16});
+  const auto rows = sentences(40);
+  const auto want = exact.decode(rows, with_beam(1)), got = low.decode(rows, with_beam(1));
+  double squares = 0;
+  int64_t same = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (want[i][0].tokens.empty() || got[i][0].tokens.empty()) continue;
+    if (want[i][0].tokens[0] != got[i][0].tokens[0]) continue;
+    const double error = got[i][0].token_log_probs[0] - want[i][0].token_log_probs[0];
+    EXPECT_LT(std::abs(error), 0.4) << i;
+    squares += error * error;
+    ++same;
+  }
+  ASSERT_GT(same, 20);
+  EXPECT_LT(std::sqrt(squares / static_cast<double>(same)), 0.06);
+}
+
+TEST(DecodeEngineCuda, InBf16TheBatchChangesNoBit) {
+  FLOE_NEEDS_CUDA();
+  Fixture f({.max_rows = 1024, .precision = Precision::bf16});
+  const auto rows = sentences(300);
+  for (const int64_t beam : {1, 4}) {
+    const auto all = f.decode(rows, with_beam(beam));
+    for (const size_t i : {size_t{0}, size_t{7}, size_t{299}})
+      expect_same(f.decode({rows[i]}, with_beam(beam))[0], all[i], "alone");
+    const std::vector<SequenceRow> some(rows.begin() + 5, rows.begin() + 69);
+    const auto few = f.decode(some, with_beam(beam));
+    for (size_t i = 0; i < some.size(); ++i) expect_same(few[i], all[i + 5], "among 64");
+  }
+}
+
+TEST(DecodeEngine, RefusesBf16OnTheCpu) {
+  FLOE_NEEDS_CPU();
+  try {
+    Fixture f({.precision = Precision::bf16});
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_STREQ(e.what(), "precision bf16 needs device cuda");
+  }
 }
 
 std::string refusal(Fixture& f, const std::vector<SequenceRow>& rows, const SearchOptions& options,

@@ -11,6 +11,7 @@ namespace {
 DecodeEngineOptions engine_options(const ModelConfig& config, const ModelSessionOptions& options) {
   DecodeEngineOptions engine;
   engine.cached = options.kv_cache;
+  engine.precision = options.precision;
   // One sentence of the greatest length with the widest beam always fits.
   const int64_t beam = std::max<int64_t>(options.beam, 1);
   engine.max_rows = std::max(engine.max_rows, beam);
@@ -25,7 +26,8 @@ struct ModelSession::Parts {
   Parts(const ModelConfig& config, Weights weights, Device& device, const DecodeEngineOptions& options)
       : state(&device) {
     add_all_kernels(device.kind(), kernels);
-    for (auto& [name, tensor] : weights) state.set(name, std::move(tensor));
+    for (auto& [name, tensor] : weights_for(options.precision, config, std::move(weights)))
+      state.set(name, std::move(tensor));
     engine = std::make_unique<DecodeEngine>(config, state, kernels, device, options);
   }
   KernelTable kernels;

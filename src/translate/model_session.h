@@ -2,6 +2,7 @@
 #pragma once
 #include <memory>
 
+#include "passes/mixed_precision.h"
 #include "translate/model_file.h"
 #include "translate/translator.h"
 
@@ -11,8 +12,9 @@ class DecodeEngine;
 class Device;
 
 struct ModelSessionOptions {
-  bool kv_cache = true;  // false: every step reads the whole prefix anew, for comparison
-  int64_t beam = 4;      // the widest search to come; caches are sized for it
+  bool kv_cache = true;                  // false: every step reads the whole prefix anew, for comparison
+  int64_t beam = 4;                      // the widest search to come; caches are sized for it
+  Precision precision = Precision::f32;  // bf16: on a GPU
 };
 
 class ModelSession {

@@ -25,9 +25,8 @@ ModelConfig tiny() {
 std::vector<SearchGraphOptions> every_kind() {
   std::vector<SearchGraphOptions> kinds;
   for (const bool cached : {true, false}) {
-    kinds.push_back({.name = "next", .beam_in = 4, .beam = 4, .cached = cached});
-    kinds.push_back({.name = "first", .beam_in = 1, .beam = 4, .cached = cached});
-    kinds.push_back({.name = "next", .sampling = true, .cached = cached});
+    kinds.push_back({.beam = 4, .cached = cached, .positions = 16});
+    kinds.push_back({.sampling = true, .cached = cached, .positions = 16});
   }
   return kinds;
 }
@@ -38,15 +37,15 @@ TEST(SearchGraph, VerifiesAndNamesItsOutputs) {
     verify(graph, "build");
     std::vector<std::string> names;
     for (const NamedValue& output : graph.outputs()) names.push_back(output.name);
-    EXPECT_THAT(names, testing::ElementsAre("values", "candidates", "parents", "log_probs", "picks", "ended",
-                                            "next_rows", "next_tokens", "next_scores"));
+    EXPECT_THAT(names,
+                testing::ElementsAre("values", "candidates", "parents", "log_probs", "picks", "ended"));
   }
 }
 
 TEST(SearchGraph, EveryOpHasItsKernel) {
   for (const SearchGraphOptions& kind : every_kind()) {
     const auto program = test_compile({search_graph(tiny(), kind)});
-    EXPECT_THAT(program->entries[0].fallbacks, testing::IsEmpty()) << kind.name;
+    EXPECT_THAT(program->entries[0].fallbacks, testing::IsEmpty()) << kind.beam << kind.cached;
   }
 }
 

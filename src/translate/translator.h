@@ -39,8 +39,10 @@ struct TranslatorOptions {
   bool replace_unknown = false;         // by the source token with the most attention
   bool split_sentences = false;         // each sentence of a line is translated on its own
   std::string language = "en";          // whose rules end a source sentence
-  int64_t batch_tokens = 8192;          // padded source tokens times beams
-  int64_t batch_rows = 512;
+  // Padded source tokens times beams, and sentences, that the decoder gets at once. Many: it takes as many as
+  // fit its caches and fills the places of those that are done.
+  int64_t batch_tokens = 1 << 20;
+  int64_t batch_rows = 4096;
   bool strict = false;  // over-long lines and invalid UTF-8 are errors that name the line
 };
 

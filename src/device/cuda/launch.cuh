@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "device/cuda/check.h"
+#include "device/cuda/overlap.cuh"
 
 namespace floe {
 
@@ -14,6 +15,31 @@ struct LaunchShape {
   dim3 block;
   size_t shared_bytes = 0;  // dynamic
   unsigned cluster = 1;     // blocks of a thread block cluster along x; more than 1 from sm_90 on
+  bool overlap = false;     // may start before the kernel before it has ended: overlap.cuh has the rule
+};
+
+// The attributes of a start, where cudaLaunchConfig_t finds them.
+struct LaunchAttributes {
+  cudaLaunchAttribute list[2] = {};
+
+  LaunchAttributes(const LaunchShape& shape, cudaLaunchConfig_t* config) {
+    unsigned count = 0;
+    if (shape.cluster > 1) {
+      list[count].id = cudaLaunchAttributeClusterDimension;
+      list[count].val.clusterDim.x = shape.cluster;
+      list[count].val.clusterDim.y = list[count].val.clusterDim.z = 1;
+      ++count;
+    }
+    if (shape.overlap && device_can_overlap()) {
+      list[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+      list[count].val.programmaticStreamSerializationAllowed = 1;
+      ++count;
+    }
+    config->attrs = list;
+    config->numAttrs = count;
+  }
+  LaunchAttributes(const LaunchAttributes&) = delete;
+  LaunchAttributes& operator=(const LaunchAttributes&) = delete;
 };
 
 // `stream` is KernelRun::stream. Nothing is started for an empty grid. Throws Error{device} naming the
@@ -33,14 +59,7 @@ void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& 
   config.blockDim = shape.block;
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = static_cast<cudaStream_t>(stream);
-  cudaLaunchAttribute cluster{};
-  if (shape.cluster > 1) {
-    cluster.id = cudaLaunchAttributeClusterDimension;
-    cluster.val.clusterDim.x = shape.cluster;
-    cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
-    config.attrs = &cluster;
-    config.numAttrs = 1;
-  }
+  const LaunchAttributes attributes(shape, &config);
   check_cuda(cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...), name);
 }
 
@@ -53,6 +72,7 @@ inline void launch_built(const char* name, void* kernel, const LaunchShape& shap
   config.blockDim = shape.block;
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = static_cast<cudaStream_t>(stream);
+  const LaunchAttributes attributes(shape, &config);
   void* arguments[] = {parameter};
   check_cuda(cudaLaunchKernelExC(&config, kernel, arguments), name);
 }

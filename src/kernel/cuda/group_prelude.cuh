@@ -27,6 +27,13 @@ inline float float_of_f16(unsigned short bits) {
 }
 #endif
 
+// Groups are started with LaunchShape::overlap: device/cuda/overlap.cuh has the rule.
+inline void start_after_previous() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 struct bf16 {
   unsigned short bits;
 };

@@ -69,25 +69,49 @@ __device__ inline NormMoments norm_moments(const Row<T, Plan>& x, int64_t n, flo
   return m;
 }
 
-template <bool kCentred, class T, class W, class Plan>
-__global__ void __launch_bounds__(Plan::kBlock) norm_kernel(NormCall<T, W> call) {
-  const int64_t row = int64_t{blockIdx.x} * Plan::kRows + threadIdx.x / Plan::kThreads;
-  if (row >= call.rows) return;  // a whole warp; a block that has one row is never past the end
-  Row<T, Plan> x;
-  x.load(call.x + row * call.n, call.n);
-  const NormMoments m = norm_moments<kCentred>(x, call.n, call.eps);
-  T* y = call.y + row * call.n;
-  Plan::each(call.n, [&](int chunk, typename Plan::Index column) {
+// y = norm(x) of a row that its threads hold. scales(chunk, column, gamma, beta) gives the weights there;
+// store(column, values) takes the result.
+template <bool kCentred, class T, class Plan, class Scales, class Store>
+__device__ inline void normalize_row(const Row<T, Plan>& x, int64_t n, float eps, Scales scales,
+                                     Store store) {
+  const NormMoments m = norm_moments<kCentred>(x, n, eps);
+  Plan::each(n, [&](int chunk, typename Plan::Index column) {
     float v[Plan::kVector], gamma[Plan::kVector], beta[Plan::kVector];
     x.get(chunk, column, v);
-    load_floats(call.gamma + column, gamma);
-    if constexpr (kCentred) load_floats(call.beta + column, beta);
+    scales(column, gamma, beta);
 #pragma unroll
     for (int i = 0; i < Plan::kVector; ++i) {
       v[i] = (v[i] - m.mean) * m.rstd * gamma[i];
       if constexpr (kCentred) v[i] += beta[i];
     }
-    store_floats(y + column, v);
+    store(column, v);
+  });
+}
+
+template <bool kCentred, class T, class W, class Plan>
+__global__ void __launch_bounds__(Plan::kBlock) norm_kernel(NormCall<T, W> call) {
+  let_next_start();
+  wait_for_previous();
+  const int64_t row = int64_t{blockIdx.x} * Plan::kRows + threadIdx.x / Plan::kThreads;
+  if (row >= call.rows) return;  // a whole warp; a block that has one row is never past the end
+  Row<T, Plan> x;
+  x.load(call.x + row * call.n, call.n);
+  T* y = call.y + row * call.n;
+  normalize_row<kCentred>(
+      x, call.n, call.eps,
+      [&](int64_t column, float(&gamma)[Plan::kVector], float(&beta)[Plan::kVector]) {
+        load_floats(call.gamma + column, gamma);
+        if constexpr (kCentred) load_floats(call.beta + column, beta);
+      },
+      [&](int64_t column, const float(&v)[Plan::kVector]) { store_floats(y + column, v); });
+}
+
+template <bool kCentred, class T, class W>
+void start_norm(const NormCall<T, W>& call, void* stream) {
+  with_row_plan<T>(call.n, [&]<class Plan>(Plan) {
+    launch("norm", norm_kernel<kCentred, T, W, Plan>,
+           {.grid = dim3(blocks_for(call.rows, Plan::kRows)), .block = dim3(Plan::kBlock), .overlap = true},
+           stream, call);
   });
 }
 
@@ -199,18 +223,14 @@ BoundKernel bind_norm(const KernelCall& call) {
   args.n = call.inputs[0].dim(-1);
   args.rows = call.inputs[0].rows();
   args.eps = static_cast<float>(call.attrs.number("eps"));
-  return with_row_plan<T>(args.n, [&]<class Plan>(Plan) -> BoundKernel {
-    return {0, [args](const KernelRun& run) {
-              NormCall<T, W> now = args;
-              now.x = run.inputs[0].as<T>();
-              now.gamma = run.inputs[1].as<W>();
-              if (kCentred) now.beta = run.inputs[2].as<W>();
-              now.y = run.outputs[0].as<T>();
-              launch("norm", norm_kernel<kCentred, T, W, Plan>,
-                     {.grid = dim3(blocks_for(now.rows, Plan::kRows)), .block = dim3(Plan::kBlock)},
-                     run.stream, now);
-            }};
-  });
+  return {0, [args](const KernelRun& run) {
+            NormCall<T, W> now = args;
+            now.x = run.inputs[0].as<T>();
+            now.gamma = run.inputs[1].as<W>();
+            if (kCentred) now.beta = run.inputs[2].as<W>();
+            now.y = run.outputs[0].as<T>();
+            start_norm<kCentred>(now, run.stream);
+          }};
 }
 
 template <bool kCentred, class T, class W>

@@ -43,6 +43,8 @@ __device__ inline Offsets offsets_of(const CopyCall& call, Index at) {
 
 template <class Word, class Index>
 __global__ void __launch_bounds__(kThreads) copy_words_kernel(const Word* from, Word* to, CopyCall call) {
+  let_next_start();
+  wait_for_previous();
   Word words[kWordsOfThread];
   int64_t places[kWordsOfThread];
   const int64_t first = int64_t{blockIdx.x} * (kThreads * kWordsOfThread) + threadIdx.x;
@@ -70,6 +72,8 @@ struct TileCall {
 template <class T>
 __global__ void __launch_bounds__(kTile* kTileRows) copy_tiles_kernel(const T* from, T* to, TileCall call) {
   __shared__ T tile[kTile][kTile + 1];
+  let_next_start();
+  wait_for_previous();
   const int64_t column0 = blockIdx.x % call.column_tiles * kTile;
   const int64_t row0 = blockIdx.x / call.column_tiles % call.row_tiles * kTile;
   const Offsets o = offsets_of<int64_t>(call.outer, blockIdx.x / call.column_tiles / call.row_tiles);
@@ -117,7 +121,8 @@ void queue_tiles(const CopyPlan& plan, int across, const void* from, void* to, v
   call.column_tiles = (call.columns + kTile - 1) / kTile;
   launch("strided copy (tiles)", copy_tiles_kernel<T>,
          {.grid = dim3(static_cast<unsigned>(call.outer.size * call.row_tiles * call.column_tiles)),
-          .block = dim3(kTile, kTileRows)},
+          .block = dim3(kTile, kTileRows),
+          .overlap = true},
          stream, static_cast<const T*>(from), static_cast<T*>(to), call);
 }
 
@@ -126,8 +131,10 @@ void queue_words(const CopyPlan& plan, const void* from, void* to, void* stream)
   const CopyCall call = call_of(plan);
   const bool small = call.size < (int64_t{1} << 31);
   launch("strided copy (words)", small ? copy_words_kernel<Word, uint32_t> : copy_words_kernel<Word, int64_t>,
-         {.grid = dim3(blocks_for(call.size, kThreads * kWordsOfThread)), .block = dim3(kThreads)}, stream,
-         static_cast<const Word*>(from), static_cast<Word*>(to), call);
+         {.grid = dim3(blocks_for(call.size, kThreads * kWordsOfThread)),
+          .block = dim3(kThreads),
+          .overlap = true},
+         stream, static_cast<const Word*>(from), static_cast<Word*>(to), call);
 }
 
 // The same copy in words of the largest size that everything is a multiple of.

@@ -1,10 +1,11 @@
-// AdamW for one tensor, element by element, new state beside or over the old.
+// AdamW element by element, new state beside or over the old. Blocks of all parameters are one list of work.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "device/cpu/thread_pool.h"
-#include "kernel/kernel.h"
+#include "ops/adamw/adamw_kernel.h"
+#include "tensor/dtype.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/adamw/adamw_cpu.cc"
@@ -19,7 +20,7 @@ struct AdamWStep {
   float *new_param, *new_m, *new_v;
   int64_t n;
   float scale, beta1, rest1, beta2, rest2;  // rest = 1 - beta
-  float decay;                              // 1 - lr * weight_decay
+  float decay;                              // 1 - lr * weight_decay, or 1
   float rate;                               // lr / (1 - beta1^step)
   float size;                               // 1 / sqrt(1 - beta2^step)
   float eps;
@@ -64,44 +65,66 @@ namespace {
 
 HWY_EXPORT(step);
 
-constexpr int64_t kGrain = 1 << 14;  // seven streams of 64 KiB
+constexpr int64_t kBlock = 1 << 14;  // seven streams of 64 KiB
+
+// What is the same for all parameters of one run.
+AdamWStep factors_of(const Attrs& attrs, double lr, double steps, float scale) {
+  const double beta1 = attrs.number("beta1"), beta2 = attrs.number("beta2");
+  AdamWStep s{};
+  s.scale = scale;
+  s.beta1 = static_cast<float>(beta1);
+  s.rest1 = static_cast<float>(1 - beta1);
+  s.beta2 = static_cast<float>(beta2);
+  s.rest2 = static_cast<float>(1 - beta2);
+  s.decay = static_cast<float>(1 - lr * attrs.number("weight_decay"));
+  s.rate = static_cast<float>(lr / (1 - std::pow(beta1, steps)));
+  s.size = static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, steps)));
+  s.eps = static_cast<float>(attrs.number("eps"));
+  return s;
+}
+
+void keep(const float* old, float* now, int64_t n) {
+  if (now != old) std::memcpy(now, old, static_cast<size_t>(n) * sizeof(float));
+}
+
+struct Block {
+  size_t parameter;
+  int64_t begin, n;
+};
 
 BoundKernel bind(const KernelCall& call) {
-  const double beta1 = call.attrs.number("beta1"), beta2 = call.attrs.number("beta2");
-  const double eps = call.attrs.number("eps"), weight_decay = call.attrs.number("weight_decay");
-  return {0, [=](const KernelRun& run) {
-            const auto in = [&](size_t k) { return run.inputs[k].as<float>(); };
-            const int64_t n = run.inputs[0].size();
-            if (*in(7) != 0) {
-              constexpr size_t kInputOf[] = {0, 2, 3};
-              for (size_t k = 0; k < 3; ++k) {
-                if (n > 0 && run.outputs[k].data != in(kInputOf[k])) {
-                  std::memcpy(run.outputs[k].data, in(kInputOf[k]), static_cast<size_t>(n) * sizeof(float));
-                }
-              }
-              return;
-            }
-            const double lr = *in(4);
-            const double steps = *run.inputs[5].as<int32_t>();
-            AdamWStep all{.param = in(0), .grad = in(1), .m = in(2), .v = in(3)};
-            all.new_param = run.outputs[0].as<float>();
-            all.new_m = run.outputs[1].as<float>();
-            all.new_v = run.outputs[2].as<float>();
-            all.scale = *in(6);
-            all.beta1 = static_cast<float>(beta1);
-            all.rest1 = static_cast<float>(1 - beta1);
-            all.beta2 = static_cast<float>(beta2);
-            all.rest2 = static_cast<float>(1 - beta2);
-            all.decay = static_cast<float>(1 - lr * weight_decay);
-            all.rate = static_cast<float>(lr / (1 - std::pow(beta1, steps)));
-            all.size = static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, steps)));
-            all.eps = static_cast<float>(eps);
-            run.pool->run_ranges(n, kGrain, [&](int64_t begin, int64_t end, int) {
+  const AdamWOperands operands = adamw_operands(call);
+  std::vector<Block> blocks;
+  for (size_t k = 0; k < operands.parameters.size(); ++k) {
+    const int64_t n = call.inputs[operands.parameters[k].input].size();
+    for (int64_t begin = 0; begin < n; begin += kBlock)
+      blocks.push_back({k, begin, std::min(kBlock, n - begin)});
+  }
+  return {0, [operands, blocks, attrs = call.attrs](const KernelRun& run) {
+            const View* scalars = run.inputs.data() + operands.scalars;
+            const bool skip = *scalars[3].as<float>() != 0;
+            const AdamWStep all = factors_of(attrs, static_cast<double>(*scalars[0].as<float>()),
+                                             *scalars[1].as<int32_t>(), *scalars[2].as<float>());
+            run.pool->run(static_cast<int64_t>(blocks.size()), [&](int64_t i, int) {
+              const Block& block = blocks[static_cast<size_t>(i)];
+              const AdamWOperands::Parameter& p = operands.parameters[block.parameter];
+              const auto in = [&](size_t k) { return run.inputs[p.input + k].as<float>() + block.begin; };
+              const auto out = [&](size_t k) { return run.outputs[p.output + k].as<float>() + block.begin; };
               AdamWStep s = all;
-              for (const float** at : {&s.param, &s.grad, &s.m, &s.v}) *at += begin;
-              for (float** at : {&s.new_param, &s.new_m, &s.new_v}) *at += begin;
-              s.n = end - begin;
-              HWY_DYNAMIC_DISPATCH(step)(s);
+              s.param = in(0), s.grad = in(1), s.m = in(2), s.v = in(3);
+              s.new_param = out(0), s.new_m = out(1), s.new_v = out(2);
+              s.n = block.n;
+              if (!p.decays) s.decay = 1;
+              if (skip) {
+                keep(s.param, s.new_param, s.n);
+                keep(s.m, s.new_m, s.n);
+                keep(s.v, s.new_v, s.n);
+              } else {
+                HWY_DYNAMIC_DISPATCH(step)(s);
+              }
+              if (p.copy == 0) return;
+              uint16_t* copy = run.outputs[p.copy].as<uint16_t>() + block.begin;
+              for (int64_t k = 0; k < s.n; ++k) copy[k] = to_bf16(s.new_param[k]);
             });
           }};
 }
@@ -109,13 +132,13 @@ BoundKernel bind(const KernelCall& call) {
 }  // namespace
 
 void add_adamw_cpu(KernelTable& table) {
-  table.add(
-      {.op = "adamw",
-       .name = "adamw.f32",
-       .supports =
-           [](const KernelSignature& s) { return s.inputs[0] == DType::f32 && s.inputs[1] == DType::f32; },
-       .bind = bind,
-       .in_place = {{0, 0}, {1, 2}, {2, 3}}});
+  table.add({.op = "adamw",
+             .name = "adamw.f32",
+             .supports =
+                 [](const KernelSignature& s) {
+                   return supports_adamw(s, [](DType grad) { return grad == DType::f32; });
+                 },
+             .bind = bind});
 }
 
 }  // namespace floe

@@ -6,8 +6,10 @@
 #include <cstring>
 #include <limits>
 
+#include "base/error.h"
 #include "device/cpu/thread_pool.h"
 #include "ops/all.h"
+#include "tensor/dtype.h"
 #include "testing/op_case.h"
 
 namespace floe {
@@ -79,6 +81,104 @@ TEST(AdamW, MayWriteWhereItReads) {
   }
 }
 
+// Many parameters, in the order that the op takes them.
+OpCase case_of_many(const std::vector<Shape>& shapes, Attrs lists, float skip = 0) {
+  OpCase c = case_of({}, 7, skip);
+  const std::vector<CaseInput> scalars(c.inputs.begin() + 4, c.inputs.end());
+  c.inputs.clear();
+  for (const Shape& shape : shapes) {
+    const OpCase one = case_of(shape, 7);
+    c.inputs.insert(c.inputs.end(), one.inputs.begin(), one.inputs.begin() + 4);
+  }
+  c.inputs.insert(c.inputs.end(), scalars.begin(), scalars.end());
+  for (const auto& [name, value] : lists.all()) c.attrs.set(name, value);
+  return c;
+}
+
+const std::vector<Shape> kShapes = {{37, 3}, {5}, {}, {0, 4}, {16385}, {3, 4}};
+const Attrs kLists = {{"decayed", std::vector<int64_t>{0, 4}}, {"copied", std::vector<int64_t>{0, 3, 4}}};
+
+TEST(AdamW, StepsManyParametersAsOneByOne) {
+  const OpCase many = case_of_many(kShapes, kLists);
+  check_kernel(many);
+  const std::vector<RefTensor> inputs = case_inputs(many);
+  const std::vector<Tensor> got = run_kernel(many);
+  ASSERT_EQ(got.size(), kShapes.size() * 3 + 3);
+  for (size_t k = 0; k < kShapes.size(); ++k) {
+    OpCase one = case_of(kShapes[k], 7);
+    for (size_t i = 0; i < 4; ++i) one.inputs[i] = CaseInput::of(tensor_of(inputs[k * 4 + i]));
+    if (k != 0 && k != 4) one.attrs.set("weight_decay", 0.0);
+    const std::vector<Tensor> want = run_kernel(one);
+    for (size_t i = 0; i < 3; ++i) {
+      EXPECT_EQ(want[i].bytes(), got[k * 3 + i].bytes());
+      if (want[i].bytes() > 0) {
+        EXPECT_EQ(std::memcmp(want[i].data(), got[k * 3 + i].data(), want[i].bytes()), 0) << k << " " << i;
+      }
+    }
+  }
+}
+
+TEST(AdamW, StepsMoreParametersThanOneLaunchTakes) {
+  std::vector<Shape> shapes;
+  for (int64_t k = 0; k < 450; ++k) shapes.push_back({k % 9});
+  Attrs lists;
+  lists.set("copied", std::vector<int64_t>{0, 2, 199, 200, 201, 449});
+  check_kernel(case_of_many(shapes, lists));
+}
+
+void expect_copies(const OpCase& c, const std::vector<Tensor>& results) {
+  size_t next = results.size() - 3;
+  for (const int64_t k : c.attrs.integers("copied")) {
+    const Tensor &param = results[static_cast<size_t>(k) * 3], &copy = results[next++];
+    ASSERT_EQ(copy.dtype(), DType::bf16);
+    ASSERT_EQ(copy.shape(), param.shape());
+    for (int64_t i = 0; i < param.size(); ++i)
+      ASSERT_EQ(copy.as<uint16_t>()[i], to_bf16(param.as<float>()[i])) << k << " " << i;
+  }
+}
+
+TEST(AdamW, ACopyIsTheNewParameterRounded) {
+  const OpCase c = case_of_many(kShapes, kLists);
+  expect_copies(c, run_kernel(c));
+}
+
+TEST(AdamW, ACopyOfASkippedStepIsTheOldParameterRounded) {
+  OpCase c = case_of_many(kShapes, kLists, 1);
+  Tensor grad(DType::f32, kShapes[0]);
+  for (int64_t i = 0; i < grad.size(); ++i) grad.set(i, std::numeric_limits<double>::quiet_NaN());
+  c.inputs[1] = CaseInput::of(std::move(grad));
+  const std::vector<RefTensor> inputs = case_inputs(c);
+  const std::vector<Tensor> results = run_kernel(c);
+  for (size_t k = 0; k < kShapes.size(); ++k) {
+    const Tensor old = tensor_of(inputs[k * 4]);
+    if (old.bytes() == 0) continue;
+    EXPECT_EQ(std::memcmp(old.data(), results[k * 3].data(), old.bytes()), 0) << k;
+  }
+  expect_copies(c, results);
+}
+
+TEST(AdamW, PartsOfAParameterAreStepsOfTheirOwn) {
+  Graph graph(all_ops(), "g");
+  Builder b(graph);
+  const Value p = b.input("p", {DType::f32, {4, 6}}), q = b.input("q", {DType::f32, {4}});
+  const Value s = b.input("s", {DType::f32, {}}), i = b.input("i", {DType::i32, {}});
+  AdamW args{.parameters = {{p, p, p, p}, {q, q, q, q}}, .lr = s, .step = i, .scale = s, .skip = s};
+  args.parameters[0].copied = true;
+  const std::vector<AdamWState> states = adamw(b, args);
+  const Node& node = graph.producer(states[0].param);
+  EXPECT_EQ(b.type(states[0].copy), (Type{DType::bf16, {4, 6}}));
+  EXPECT_FALSE(static_cast<bool>(states[1].copy));
+  const Placement cut = Placement::shard(1), whole = Placement::replicate();
+  std::vector<Placement> given(12, whole);
+  given[0] = cut;
+  given[4] = Placement::partial();
+  const ShardRule rule = node.op->shard({node, {}, given});
+  std::vector<Placement> inputs(12, whole);
+  std::fill_n(inputs.begin(), 4, cut);
+  EXPECT_EQ(rule.inputs, inputs);
+  EXPECT_EQ(rule.outputs, (std::vector<Placement>{cut, cut, cut, whole, whole, whole, cut}));
+}
+
 TEST(AdamW, RefusesWhatDoesNotFit) {
   Graph graph(all_ops(), "g");
   Builder b(graph);
@@ -86,18 +186,32 @@ TEST(AdamW, RefusesWhatDoesNotFit) {
   const Value q = b.input("q", {DType::f32, {4}});
   const Value s = b.input("s", {DType::f32, {}});
   const Value i = b.input("i", {DType::i32, {}});
-  const auto message = [&](const AdamW& args) -> std::string {
+  const Attrs good = {{"beta1", 0.9}, {"beta2", 0.999}, {"eps", 1e-8}, {"weight_decay", 0.01}};
+  const auto message = [&](const Values& inputs, std::string_view name = "", AttrValue value = {}) {
+    Attrs attrs = good;
+    if (!name.empty()) attrs.set(name, std::move(value));
     try {
-      adamw(b, args);
+      b.add_all("adamw", inputs, attrs);
     } catch (const Error& error) {
-      return error.what();
+      return std::string(error.what());
     }
-    return "";
+    return std::string();
   };
+  const Values fits = {p, p, p, p, q, q, q, q, s, i, s, s};
+  EXPECT_EQ(message(fits), "");
   EXPECT_EQ(message({p, q, p, p, s, i, s, s}),
             "[adamw] param, grad, m and v must have one type, got f32[3] and f32[4]");
+  EXPECT_EQ(message({p, p, p, p, q, q, q, p, s, i, s, s}),
+            "[adamw] param, grad, m and v must have one type, got f32[4] and f32[3]");
   EXPECT_EQ(message({p, p, p, p, s, s, s, s}), "[adamw] input 5 must be i32[], got f32[]");
-  EXPECT_EQ(message({p, p, p, p, s, i, s, s, 1.0}), "[adamw] betas must be in [0, 1), got 1 and 0.999");
+  EXPECT_EQ(message({p, p, p, p, q, q, q, q, s, i, s, i}), "[adamw] input 11 must be f32[], got i32[]");
+  EXPECT_EQ(message({p, p, p, p, q, q, s, i, s, s}),
+            "[adamw] takes 4 inputs for each parameter and 4 scalars, got 10");
+  EXPECT_EQ(message(fits, "beta1", 1.0), "[adamw] betas must be in [0, 1), got 1 and 0.999");
+  EXPECT_EQ(message(fits, "decayed", std::vector<int64_t>{1, 1}),
+            "[adamw] decayed must name some of 2 parameters in order, got 1");
+  EXPECT_EQ(message(fits, "copied", std::vector<int64_t>{0, 2}),
+            "[adamw] copied must name some of 2 parameters in order, got 2");
 }
 
 }  // namespace

@@ -58,7 +58,33 @@ std::vector<RefTensor> evaluate_cache_append(const EvalArgs& args) {
   return {cache};
 }
 
+// Operands: cache, added, cache, added, table, positions.
+std::vector<Type> infer_pair(const InferArgs& args) {
+  if (args.inputs[0] != args.inputs[2] || args.inputs[1] != args.inputs[3]) {
+    args.fail("both caches must have one type, and what is added to them, got {}, {}, {} and {}",
+              text_of(args.inputs[0]), text_of(args.inputs[1]), text_of(args.inputs[2]),
+              text_of(args.inputs[3]));
+  }
+  const InferArgs one{args.op,
+                      {args.inputs[0], args.inputs[1], args.inputs[4], args.inputs[5]},
+                      args.attrs,
+                      args.body,
+                      args.symbols};
+  return {infer(one)[0], args.inputs[2]};
+}
+
+Values meaning_of_pair(Builder& b, const Node&, std::span<const Value> inputs) {
+  return {cache_append(b, inputs[0], inputs[1], inputs[4], inputs[5]),
+          cache_append(b, inputs[2], inputs[3], inputs[4], inputs[5])};
+}
+
 }  // namespace
+
+CacheAppendPair cache_append_pair(Builder& b, const CacheAppendPairArgs& args) {
+  const Values made = b.add_all("cache_append_pair", {args.first_cache, args.first_added, args.second_cache,
+                                                      args.second_added, args.table, args.positions});
+  return {made[0], made[1]};
+}
 
 Value cache_append(Builder& b, Value cache, Value added, Value table, Value positions) {
   return b.add("cache_append", {cache, added, table, positions});
@@ -82,6 +108,16 @@ void define_cache_append(OpTable& table) {
     return {{at, at, Placement::replicate(), Placement::replicate()}, {at}};
   };
   table.add(std::move(op));
+
+  OpDef pair;
+  pair.name = "cache_append_pair";
+  pair.summary = "(cache, added, cache, added, table, positions) -> both caches, as cache_append writes them";
+  pair.min_inputs = pair.max_inputs = 6;
+  pair.infer = infer_pair;
+  pair.meaning = meaning_of_pair;
+  pair.differentiable = false;
+  pair.in_place = {{0, 0}, {1, 2}};
+  table.add(std::move(pair));
 }
 
 }  // namespace floe

@@ -9,4 +9,14 @@ namespace floe {
 
 Value cache_append(Builder& b, Value cache, Value added, Value table, Value positions);
 
+// Two of one kind at once, keys and values of a layer: what a pass makes of two (passes/pair_appends.h), so
+// that a device starts one kernel. Both caches have one type, and so has what is added to them.
+struct CacheAppendPairArgs {
+  Value first_cache, first_added, second_cache, second_added, table, positions;
+};
+struct CacheAppendPair {
+  Value first, second;
+};
+CacheAppendPair cache_append_pair(Builder& b, const CacheAppendPairArgs& args);
+
 }  // namespace floe

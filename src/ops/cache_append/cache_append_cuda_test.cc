@@ -29,6 +29,21 @@ TEST(CacheAppendCuda, WritesHeadsOfEveryWidth) {
   }
 }
 
+// The pair gives what two give.
+TEST(CacheAppendCuda, WritesAPair) {
+  FLOE_NEEDS_CUDA();
+  for (const DType dtype : {DType::bf16, DType::f32}) {
+    for (const int64_t width : {1, 6, 64}) {
+      SCOPED_TRACE(width);
+      const OpCase one = make(width, dtype, {4, 1, -1, 2}, {2, 5});
+      OpCase pair = one;
+      pair.op = "cache_append_pair";
+      pair.inputs.insert(pair.inputs.begin() + 2, {one.inputs[0], one.inputs[1]});
+      check_kernel(pair);
+    }
+  }
+}
+
 TEST(CacheAppendCuda, LeavesOutWhatLiesOutside) {
   FLOE_NEEDS_CUDA();
   const Tensor want = std::move(run_kernel(make(8, DType::f32, {4, 1, -1, -1}, {2, 5}))[0]);

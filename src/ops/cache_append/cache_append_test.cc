@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "device/cpu/thread_pool.h"
+#include "ops/all.h"
 #include "testing/op_case.h"
 
 namespace floe {
@@ -57,6 +58,24 @@ TEST(CacheAppend, RefusesWhatLiesOutside) {
   EXPECT_EQ(message(make({4, 1, 0, 2}, {2, 6})),
             "[cache_append] row 1: position 8 is outside its table of 2 blocks of 4");
   EXPECT_EQ(message(make({4, 5, 0, 2}, {2, 5})), "[cache_append] row 0: table names block 5 of 5");
+}
+
+TEST(CacheAppend, APairMustBeAlike) {
+  Graph graph(all_ops(), "g");
+  Builder b(graph);
+  const Value cache = b.input("cache", {DType::f32, {5, 4, 2, 3}});
+  const Value other = b.input("other", {DType::f32, {5, 4, 2, 7}});
+  const Value added = b.input("added", {DType::f32, {2, 1, 2, 3}});
+  const Value table = b.input("table", {DType::i32, {2, 2}});
+  const Value positions = b.input("positions", {DType::i32, {2}});
+  try {
+    cache_append_pair(b, {cache, added, other, added, table, positions});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(),
+                 "[cache_append_pair] both caches must have one type, and what is added to them, got "
+                 "f32[5, 4, 2, 3], f32[2, 1, 2, 3], f32[5, 4, 2, 7] and f32[2, 1, 2, 3]");
+  }
 }
 
 }  // namespace

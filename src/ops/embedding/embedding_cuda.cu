@@ -47,6 +47,8 @@ __device__ uint4 ones<uint4>() {
 template <class Word>
 __global__ void __launch_bounds__(kWarpsOfBlock * 32)
     take_rows_kernel(const Word* table, const int32_t* ids, Word* y, int64_t n, int64_t rows, int64_t words) {
+  let_next_start();
+  wait_for_previous();
   const int64_t at = int64_t{blockIdx.x} * kWarpsOfBlock + threadIdx.x / 32;
   if (at >= n) return;
   const int64_t id = ids[at];
@@ -59,13 +61,15 @@ __global__ void __launch_bounds__(kWarpsOfBlock * 32)
 
 template <class Word>
 BoundKernel bind_take_rows(int64_t n, int64_t rows, int64_t words) {
-  return {0, [=](const KernelRun& run) {
-            if (words == 0) return;
-            launch("embedding", take_rows_kernel<Word>,
-                   {.grid = dim3(blocks_for(n, kWarpsOfBlock)), .block = dim3(kWarpsOfBlock * 32)},
-                   run.stream, static_cast<const Word*>(run.inputs[0].data), run.inputs[1].as<int32_t>(),
-                   static_cast<Word*>(run.outputs[0].data), n, rows, words);
-          }};
+  return {
+      0, [=](const KernelRun& run) {
+        if (words == 0) return;
+        launch(
+            "embedding", take_rows_kernel<Word>,
+            {.grid = dim3(blocks_for(n, kWarpsOfBlock)), .block = dim3(kWarpsOfBlock * 32), .overlap = true},
+            run.stream, static_cast<const Word*>(run.inputs[0].data), run.inputs[1].as<int32_t>(),
+            static_cast<Word*>(run.outputs[0].data), n, rows, words);
+      }};
 }
 
 BoundKernel bind_embedding(const KernelCall& call) {

@@ -25,7 +25,8 @@ BoundKernel bind(const KernelCall& call) {
   BoundKernel bound;
   bound.run = [group, function, name = call.attrs.text("function")](const KernelRun& run) {
     const GroupCall::Launch& at = group->launch();
-    const LaunchShape shape{{at.grid_x, at.grid_y, 1}, {at.block_x, at.block_y, 1}};
+    const LaunchShape shape{
+        .grid = {at.grid_x, at.grid_y, 1}, .block = {at.block_x, at.block_y, 1}, .overlap = true};
     launch_built(name.c_str(), function, shape, run.stream, group->words(run.inputs, run.outputs).data());
   };
   return bound;

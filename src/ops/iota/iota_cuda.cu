@@ -9,6 +9,8 @@ constexpr int kThreads = 256;
 
 __global__ void __launch_bounds__(kThreads)
     iota_kernel(int32_t* to, int64_t size, int64_t length, int64_t inner, int64_t start) {
+  let_next_start();
+  wait_for_previous();
   const int64_t at = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (at < size) to[at] = static_cast<int32_t>(start + at / inner % length);
 }
@@ -22,7 +24,8 @@ BoundKernel bind(const KernelCall& call) {
   for (int i = axis + 1; i < out.rank; ++i) inner *= out.dims[i];
   const int64_t length = out.dims[axis], size = out.size();
   return {0, [=](const KernelRun& run) {
-            launch("iota", iota_kernel, {.grid = dim3(blocks_for(size, kThreads)), .block = dim3(kThreads)},
+            launch("iota", iota_kernel,
+                   {.grid = dim3(blocks_for(size, kThreads)), .block = dim3(kThreads), .overlap = true},
                    run.stream, run.outputs[0].as<int32_t>(), size, length, inner, start);
           }};
 }

@@ -163,6 +163,8 @@ __global__ __launch_bounds__(32 * kMaxWarps, 1) void paged_attention_kernel(cons
   const int group = s.group();
   const int slots = ::min(kSlots, s.queries * group - tile * kSlots);
   const int64_t room = static_cast<int64_t>(s.table_width) * s.block;
+  let_next_start();
+  wait_for_previous();
   const int length = run.lengths[row];
   const int keys =
       static_cast<int>(::min(static_cast<long long>(room), static_cast<long long>(::max(0, length))));
@@ -359,8 +361,10 @@ void queue(PagedRun<T> run, void* stream) {
   const int64_t grid = static_cast<int64_t>(s.rows) * s.key_heads * s.tiles;
   launch("paged_attention",
          s.staged ? paged_attention_kernel<T, kSlots, true> : paged_attention_kernel<T, kSlots, false>,
-         {dim3(static_cast<unsigned>(grid)), dim3(static_cast<unsigned>(32 * s.warps)),
-          PagedMemory<T, kSlots>(s).total},
+         {.grid = dim3(static_cast<unsigned>(grid)),
+          .block = dim3(static_cast<unsigned>(32 * s.warps)),
+          .shared_bytes = PagedMemory<T, kSlots>(s).total,
+          .overlap = true},
          stream, run);
 }
 

@@ -25,6 +25,8 @@ template <int kVector, class T>
 __global__ void __launch_bounds__(kThreads)
     rope_kernel(const T* x, const int32_t* positions, T* y, RopeCall call) {
   extern __shared__ double rates[];
+  let_next_start();
+  wait_for_previous();
   const auto half = static_cast<int>(call.half);
   float* const cosines = reinterpret_cast<float*>(rates + half);
   float* const sines = cosines + kTokens * half;
@@ -106,7 +108,8 @@ BoundKernel bind(const KernelCall& call) {
   const LaunchShape shape{
       .grid = dim3(blocks_for(args.tokens, kTokens)),
       .block = dim3(kThreads),
-      .shared_bytes = static_cast<size_t>(args.half) * (sizeof(double) + 2 * kTokens * sizeof(float))};
+      .shared_bytes = static_cast<size_t>(args.half) * (sizeof(double) + 2 * kTokens * sizeof(float)),
+      .overlap = true};
   return {0, [=](const KernelRun& run) {
             const T* from = run.inputs[0].as<T>();
             const bool aligned = whole && reinterpret_cast<uintptr_t>(from) % 16 == 0;

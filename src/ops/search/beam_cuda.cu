@@ -264,6 +264,8 @@ __device__ void cluster_barrier() {
 template <bool kTogether>
 __global__ void __launch_bounds__(kTopThreads) candidates_kernel(const __grid_constant__ Call call) {
   __shared__ Shared shared;
+  let_next_start();
+  wait_for_previous();
   const int64_t sentence = blockIdx.x / call.sizes.workers;
   const int worker = static_cast<int>(blockIdx.x % call.sizes.workers);
   for (int i = worker; i < call.sizes.beam * call.sizes.parts; i += call.sizes.workers) {
@@ -277,6 +279,8 @@ __global__ void __launch_bounds__(kTopThreads) candidates_kernel(const __grid_co
 
 __global__ void __launch_bounds__(kTopThreads) combine_kernel(const __grid_constant__ Call call) {
   __shared__ Shared shared;
+  let_next_start();
+  wait_for_previous();
   combine(call, blockIdx.x, shared);
 }
 
@@ -293,8 +297,10 @@ void run_candidates(const KernelRun& run, const Sizes& sizes, bool together) {
                   sizes.vocabulary % 4 == 0 && reinterpret_cast<uintptr_t>(logits) % 16 == 0,
                   sizes.merge_in_shared()};
   const size_t merge = call.merge_in_shared ? sizes.merge_bytes() : 0;
-  LaunchShape parts{dim3(static_cast<unsigned>(sizes.sentences * sizes.workers)), dim3(kTopThreads),
-                    sizes.pool_bytes()};
+  LaunchShape parts{.grid = dim3(static_cast<unsigned>(sizes.sentences * sizes.workers)),
+                    .block = dim3(kTopThreads),
+                    .shared_bytes = sizes.pool_bytes(),
+                    .overlap = true};
   if (together) {
     parts.shared_bytes = std::max(parts.shared_bytes, merge);
     parts.cluster = static_cast<unsigned>(sizes.workers);
@@ -303,7 +309,11 @@ void run_candidates(const KernelRun& run, const Sizes& sizes, bool together) {
   }
   launch("beam_candidates (parts)", candidates_kernel<false>, parts, run.stream, call);
   launch("beam_candidates (combine)", combine_kernel,
-         {dim3(static_cast<unsigned>(sizes.sentences)), dim3(kTopThreads), merge}, run.stream, call);
+         {.grid = dim3(static_cast<unsigned>(sizes.sentences)),
+          .block = dim3(kTopThreads),
+          .shared_bytes = merge,
+          .overlap = true},
+         run.stream, call);
 }
 
 // Whether this device runs code of the build that has the cluster barrier in it.

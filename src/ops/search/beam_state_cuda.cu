@@ -35,6 +35,8 @@ struct AdvanceCall {
 __global__ void __launch_bounds__(32 * kSentencesPerBlock)
     advance_kernel(const __grid_constant__ AdvanceCall call) {
   constexpr unsigned kAll = 0xFFFFFFFFu;
+  let_next_start();
+  wait_for_previous();
   const int64_t s = static_cast<int64_t>(blockIdx.x) * kSentencesPerBlock + threadIdx.x / 32;
   if (s >= call.sentences) return;  // a warp as a whole
   const int lane = static_cast<int>(threadIdx.x % 32);
@@ -101,8 +103,10 @@ void run_advance(const KernelRun& run, int64_t beam_in) {
                          run.inputs[3].dim(1),         beam_in,
                          run.outputs[3].dim(1)};
   launch("beam_advance", advance_kernel,
-         {dim3(blocks_for(call.sentences, kSentencesPerBlock)), dim3(32 * kSentencesPerBlock)}, run.stream,
-         call);
+         {.grid = dim3(blocks_for(call.sentences, kSentencesPerBlock)),
+          .block = dim3(32 * kSentencesPerBlock),
+          .overlap = true},
+         run.stream, call);
 }
 
 // ---- beam_rows: a block has some columns of all lines, so it may overwrite a line once it has read them all
@@ -124,6 +128,8 @@ struct RowsCall {
 
 // A row that is not in the state gives -1 in every column.
 __global__ void __launch_bounds__(kMostThreads) rows_kernel(const __grid_constant__ RowsCall call) {
+  let_next_start();
+  wait_for_previous();
   const int64_t column = static_cast<int64_t>(blockIdx.x) * kColumns + threadIdx.x % kColumns;
   const int64_t first = threadIdx.x / kColumns;
   const int64_t stride = blockDim.x / kColumns;
@@ -166,7 +172,10 @@ void run_rows(const KernelRun& run) {
   if (work == 0) return;
   const int64_t threads = std::min<int64_t>(kMostThreads, (work + 31) / 32 * 32);
   launch("beam_rows", rows_kernel,
-         {dim3(blocks_for(call.width, kColumns)), dim3(static_cast<unsigned>(threads))}, run.stream, call);
+         {.grid = dim3(blocks_for(call.width, kColumns)),
+          .block = dim3(static_cast<unsigned>(threads)),
+          .overlap = true},
+         run.stream, call);
 }
 
 }  // namespace

@@ -125,6 +125,8 @@ struct Slice {
 
 // A length beyond the history's capacity is taken as the capacity: nothing outside is read.
 __global__ void __launch_bounds__(kThreads) penalties_kernel(const __grid_constant__ Call call) {
+  let_next_start();
+  wait_for_previous();
   const int64_t row = blockIdx.x / call.slices;
   const int64_t sentence = row / call.beam;
   const int64_t first = blockIdx.x % call.slices * call.slice;
@@ -184,7 +186,8 @@ void run_penalties(const KernelRun& run, int64_t beam) {
             vocabulary % 4 == 0 && aligned};
   call.slices = (vocabulary + call.slice - 1) / call.slice;
   launch("search_penalties", penalties_kernel,
-         {dim3(static_cast<unsigned>(rows * call.slices)), dim3(kThreads)}, run.stream, call);
+         {.grid = dim3(static_cast<unsigned>(rows * call.slices)), .block = dim3(kThreads), .overlap = true},
+         run.stream, call);
 }
 
 }  // namespace

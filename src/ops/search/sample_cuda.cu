@@ -249,6 +249,8 @@ __device__ int draw(const Row& row, TopKey lowest, uint32_t bits, Shared& shared
 
 __global__ void __launch_bounds__(kThreads) sample_kernel(const __grid_constant__ Call call) {
   __shared__ Shared shared;
+  let_next_start();
+  wait_for_previous();
   const int64_t r = blockIdx.x;
   const int thread = static_cast<int>(threadIdx.x);
   const float score = call.scores[r];
@@ -330,8 +332,9 @@ void run_sample(const KernelRun& run, uint32_t op_id) {
                   op_id,
                   static_cast<int>(logits.dim(1)),
                   static_cast<double>(uint64_t{1} << (62 - bits))};
-  launch("sample", sample_kernel, {dim3(static_cast<unsigned>(logits.dim(0))), dim3(kThreads)}, run.stream,
-         call);
+  launch("sample", sample_kernel,
+         {.grid = dim3(static_cast<unsigned>(logits.dim(0))), .block = dim3(kThreads), .overlap = true},
+         run.stream, call);
 }
 
 }  // namespace

@@ -22,6 +22,7 @@ void define_search(OpTable& table) {
   define_search_penalties(table);
   define_beam(table);
   define_sample(table);
+  define_turn(table);
 }
 
 }  // namespace floe

@@ -1,11 +1,13 @@
 // One step of a search as ops of the step graph, so that it runs where the model runs:
 //
-//   logits -> search_penalties -> beam_candidates or sample -> beam_advance
+//   search_turn -> the model's step -> search_penalties -> beam_candidates or sample -> beam_advance ->
+//   search_keep
 //
-// and, at the start of the next step, beam_rows carries each row's history and its table of cache entries
-// from the row that it continues. Rows lie sentence by sentence: row = sentence * beam + place. Options are
-// small tensors with a line a sentence, so sentences with different options share a batch. A sentence's
-// results do not depend on the other sentences, bit for bit.
+// search_keep leaves who continues where the next step's search_turn finds it, so that steps follow one
+// another without the host. beam_rows carries each row's history and its table of cache entries from the row
+// that it continues. Rows lie sentence by sentence: row = sentence * beam + place. Options are small tensors
+// with a line a sentence, so sentences with different options share a batch. A sentence's results do not
+// depend on the other sentences, bit for bit.
 #pragma once
 #include <cstdint>
 
@@ -77,6 +79,37 @@ struct Advance {
 };
 Advance beam_advance(Builder& b, const Candidates& candidates, Value ends /*i32 [B, E]*/,
                      Value phase /*i32 [B]*/, int64_t beam_in, int64_t beam);
+
+// Steps follow one another in an epoch: its first step starts from what is given, every later one from what
+// the step before has kept. A row is not alive when its score is -inf or its sentence has reached its limit;
+// it then reads token 0 at position 0 of nothing and writes nowhere.
+struct SearchTurn {
+  Value clock;                 // i32 [2], a state: the epoch of the last step, its steps before
+  Value epoch;                 // i32 []: another number than the clock's begins a new one
+  Value rows, tokens, scores;  // the states of search_keep
+  Value start_rows, start_tokens, start_scores;  // i32, i32, f32 [R]: of an epoch's first step
+  Value start_positions;                         // i32 [B]: target tokens that the sentence has then
+  Value first_slots;     // i32 [B]: place k writes position t to entry first + k * limit + t
+  Value limits;          // i32 [B]: the most target tokens; 0: there is no sentence
+  Value prefix;          // i32 [B, F]: what the target must begin with
+  Value prefix_lengths;  // i32 [B]
+};
+struct Turn {
+  Value clock;                 // the state's new value
+  Value rows, tokens, scores;  // [R]
+  Value positions;             // i32 [R]: of the token that is read
+  Value lengths;               // i32 [R]: positions + 1; 0: not alive
+  Value slots;                 // i32 [R]: cache entry of the new position; -1: not alive
+  Value past;                  // i32 [R]: positions - 1, where the token belongs in the history
+  Value forced, phase;         // i32 [B], of search_penalties and beam_advance
+};
+Turn search_turn(Builder& b, const SearchTurn& args, int64_t beam);
+
+struct Kept {
+  Value rows, tokens, scores;  // i32, i32, f32 [M]
+};
+// The states with their first R lines as `next` has them. In place.
+Kept search_keep(Builder& b, const Kept& before, const Advance& next);
 
 // A state with a line a row: line r becomes what line rows[r] was, with `entries[r]` at positions[r] (nothing
 // is written where that is outside 0..P-1). Lines from R on stay. In place.

@@ -7,6 +7,7 @@ void add_search_cpu(KernelTable& table) {
   add_search_penalties_cpu(table);
   add_beam_cpu(table);
   add_sample_cpu(table);
+  add_turn_cpu(table);
 }
 
 }  // namespace floe

@@ -8,6 +8,7 @@ void add_search_cuda(KernelTable& table) {
   add_beam_candidates_cuda(table);
   add_beam_state_cuda(table);
   add_sample_cuda(table);
+  add_turn_cuda(table);
 }
 
 }  // namespace floe

@@ -1,0 +1,45 @@
+// How many kernels a decoder's step in bf16 is, once products have taken what surrounds them.
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "nn/models_for_test.h"
+#include "nn/transformer.h"
+#include "passes/mixed_precision.h"
+#include "passes/pair_appends.h"
+#include "passes/row_products.h"
+#include "passes/simplify.h"
+
+namespace floe {
+namespace {
+
+std::map<std::string, int> ops_of_step(const ModelConfig& config) {
+  const auto always = [](const Graph&, const Node&) { return true; };
+  Graph graph = simplify(mixed_precision(step_graph(config, {.prefix = Prefix::one})));
+  graph = pair_appends(simplify(merge_row_products(graph, always)), always);
+  std::map<std::string, int> count;
+  for (const Node& node : graph.nodes()) ++count[node.op->name];
+  return count;
+}
+
+TEST(DecodeStep, ALayerIsNineKernelsWhereverItsNormsStand) {
+  for (const NormPlacement placement : {NormPlacement::pre, NormPlacement::post}) {
+    for (const NormKind kind : {NormKind::layer_norm, NormKind::rms_norm}) {
+      ModelConfig config = tiny_model();
+      config.norm_placement = placement;
+      config.norm_kind = kind;
+      config.biases = kind == NormKind::layer_norm;
+      const std::map<std::string, int> ops = ops_of_step(config);
+      const auto count = [&](const char* op) { return ops.count(op) != 0 ? ops.at(op) : 0; };
+      EXPECT_EQ(count("row_linear"), 2 * 6 + 1);
+      EXPECT_EQ(count("paged_attention"), 2 * 2);
+      EXPECT_EQ(count("cache_append_pair"), 2);
+      for (const char* gone : {"matmul", "layer_norm", "rms_norm", "relu", "cache_append"})
+        EXPECT_EQ(count(gone), 0) << gone;
+      EXPECT_LE(count("add"), 1);  // of embeddings and positions
+    }
+  }
+}
+
+}  // namespace
+}  // namespace floe

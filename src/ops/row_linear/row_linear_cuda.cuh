@@ -1,0 +1,94 @@
+// What the two ways of multiplying rows share (row_linear_cuda.cu chooses): the order of summation, which
+// makes a row's bits independent of the tile and of the other rows.
+//
+// K is cut into chunks of 32, the chunks into 4 or 8 splits of neighbours, by K alone. A split is one chain
+// of tensor-core products over its chunks, begun at 0; the splits are added to 0 in order; then bias,
+// activation, residual. Within a chunk lane t of a quad holds k = 8 t .. 8 t + 7 of its rows of A and B, 16
+// bytes as they lie in memory: two products of 16, the first over 8 t .. 8 t + 3 of all t, the second over
+// the others. Both operands are permuted alike, so nothing need be shuffled, and both kernels permute so.
+#pragma once
+#include "kernel/cuda/activation.cuh"
+#include "kernel/cuda/warp_mma.cuh"
+
+namespace floe {
+
+constexpr int kChunk = 32;
+// A longer K has more warps of the split kernel to read it.
+constexpr int splits_for(int64_t k) { return k <= 1024 ? 4 : 8; }
+__host__ __device__ constexpr int64_t chunks_of(int64_t k) { return (k + kChunk - 1) / kChunk; }
+// Where split s ends, in chunks.
+__host__ __device__ constexpr int64_t split_end(int64_t chunks, int s, int splits) {
+  return chunks * (s + 1) / splits;
+}
+
+enum class RowNorm { none, layer_norm, rms_norm };
+
+struct RowLinearCall {
+  const __nv_bfloat16* x;  // [m, k]
+  const __nv_bfloat16* w;  // [n, k]
+  const float *gamma, *beta;
+  const void *bias, *residual;  // null: none
+  void* y;
+  __nv_bfloat16* normed;  // where the normed rows go, or null
+  int64_t m, n, k;
+  int64_t row_tiles;  // neighbouring blocks take the same columns of y, so that weights are read once
+  float eps;
+  CudaActivation activation;
+  bool bias_f32, residual_f32, y_f32;
+  bool early;  // the weights may be read before the kernel's predecessor has ended
+};
+
+__device__ inline float load_value(const void* from, bool f32, int64_t i) {
+  if (f32) return static_cast<const float*>(from)[i];
+  return to_float(static_cast<const __nv_bfloat16*>(from)[i]);
+}
+__device__ inline float bias_of(const RowLinearCall& call, int64_t column) {
+  return call.bias == nullptr ? 0.0f : load_value(call.bias, call.bias_f32, column);
+}
+__device__ inline float residual_of(const RowLinearCall& call, int64_t row, int64_t column) {
+  return call.residual == nullptr ? 0.0f
+                                  : load_value(call.residual, call.residual_f32, row * call.n + column);
+}
+// What the sums become. Absent parts are zeros, which change nothing but the sign of a zero.
+__device__ inline float finish(const RowLinearCall& call, float sum, float bias, float residual) {
+  return activated(call.activation, sum + bias) + residual;
+}
+
+// The first and the second half of a chunk.
+template <bool kSecond>
+__device__ inline void multiply_half(float (&sums)[4], const uint4 (&a)[2], const uint4& b) {
+  const uint32_t rows[4] = {kSecond ? a[0].z : a[0].x, kSecond ? a[1].z : a[1].x, kSecond ? a[0].w : a[0].y,
+                            kSecond ? a[1].w : a[1].y};
+  mma<__nv_bfloat16>(sums, rows, kSecond ? b.z : b.x, kSecond ? b.w : b.y);
+}
+
+// sums += the chunk of 16 kM rows and 8 kN columns; a[i] is rows g and g + 8 of tile i.
+template <int kM, int kN>
+__device__ inline void multiply_chunk(float (&sums)[kM][kN][4], const uint4 (&a)[kM][2],
+                                      const uint4 (&b)[kN]) {
+#pragma unroll
+  for (int i = 0; i < kM; ++i) {
+#pragma unroll
+    for (int j = 0; j < kN; ++j) multiply_half<false>(sums[i][j], a[i], b[j]);
+  }
+#pragma unroll
+  for (int i = 0; i < kM; ++i) {
+#pragma unroll
+    for (int j = 0; j < kN; ++j) multiply_half<true>(sums[i][j], a[i], b[j]);
+  }
+}
+
+// Rows and columns of a block's tile of y. Blocks are numbered along rows first; there may be more than
+// 65,535.
+struct RowTile {
+  int rows, columns;
+};
+
+// row_linear_split_cuda.cu: tiles {16, 8}, {16, 16}, {16, 32}, {32, 32}; `norm` only for rows of at most
+// kMostNormed, m <= 16. The only one for a K that is no multiple of 8: {16, 16}, no norm.
+constexpr int64_t kMostNormed = 1024;
+void start_split(const RowLinearCall& call, RowTile tile, RowNorm norm, void* stream);
+// row_linear_staged_cuda.cu: tiles {64, 64}, {64, 128}, {128, 128}; K a multiple of 8, N even.
+void start_staged(const RowLinearCall& call, RowTile tile, void* stream);
+
+}  // namespace floe

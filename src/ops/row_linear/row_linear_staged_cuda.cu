@@ -1,0 +1,140 @@
+// Many rows: a block has a large tile of y, its warps parts of it, and chunks of both operands go through
+// shared memory, several on their way at once. The splits of K come one after the other, each from 0, and are
+// added up in registers: the same sums as in row_linear_split_cuda.cu.
+#include "device/cuda/launch.cuh"
+#include "ops/row_linear/row_linear_cuda.cuh"
+
+namespace floe {
+namespace {
+
+constexpr int kStages = 4;               // chunks in shared memory
+constexpr int kUnits = kChunk * 2 / 16;  // of 16 bytes, in a row of a chunk
+
+// A block of kWarpRows x kWarpColumns warps, each 16 kM rows and 8 kN columns of y.
+template <int kWarpRowsOf, int kWarpColumnsOf, int kMOf, int kNOf>
+struct Staged {
+  static constexpr int kWarpRows = kWarpRowsOf, kWarpColumns = kWarpColumnsOf, kM = kMOf, kN = kNOf;
+  static constexpr int kThreads = 32 * kWarpRows * kWarpColumns;
+  static constexpr int kRows = kWarpRows * 16 * kM, kColumns = kWarpColumns * 8 * kN;
+  static constexpr int kStage = (kRows + kColumns) * kUnits;  // units: rows of A, then of B
+  static constexpr size_t kShared = size_t{kStages} * kStage * 16;
+  static_assert(kStage % kThreads == 0, "every thread copies as many units");
+};
+
+template <class S>
+__device__ inline void copy_chunk(const RowLinearCall& call, int64_t row0, int64_t column0, int64_t chunk,
+                                  uint4* to) {
+#pragma unroll
+  for (int i = 0; i < S::kStage / S::kThreads; ++i) {
+    const int unit = static_cast<int>(threadIdx.x) + i * S::kThreads;
+    const int r = unit / kUnits;
+    const int64_t k = chunk * kChunk + unit % kUnits * 8;
+    const bool of_x = r < S::kRows;
+    const int64_t row = of_x ? row0 + r : column0 + r - S::kRows;
+    const bool inside = k < call.k && row < (of_x ? call.m : call.n);
+    const __nv_bfloat16* from = of_x ? call.x : call.w;
+    copy16_async(to + unit, inside ? from + row * call.k + k : from, inside);
+  }
+}
+
+// A pair of neighbours of y; `column` is even, and so is n.
+__device__ inline void store_pair(const RowLinearCall& call, int64_t row, int64_t column, float first,
+                                  float second) {
+  if (row >= call.m || column >= call.n) return;
+  first = finish(call, first, bias_of(call, column), residual_of(call, row, column));
+  second = finish(call, second, bias_of(call, column + 1), residual_of(call, row, column + 1));
+  const int64_t to = row * call.n + column;
+  if (call.y_f32) {
+    *reinterpret_cast<float2*>(static_cast<float*>(call.y) + to) = make_float2(first, second);
+  } else {
+    *reinterpret_cast<uint32_t*>(static_cast<__nv_bfloat16*>(call.y) + to) =
+        pack_pair<__nv_bfloat16>(first, second);
+  }
+}
+
+template <class S>
+__global__ void __launch_bounds__(S::kThreads) staged_kernel(const RowLinearCall call, int splits) {
+  constexpr int kM = S::kM, kN = S::kN;
+  uint4* shared = dynamic_shared<uint4>();
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  const int group = lane / 4, quad = lane % 4;
+  const int64_t row0 = blockIdx.x % call.row_tiles * S::kRows;
+  const int64_t column0 = blockIdx.x / call.row_tiles * S::kColumns;
+  const int warp_row = warp / S::kWarpColumns * 16 * kM, warp_column = warp % S::kWarpColumns * 8 * kN;
+  const auto chunks = static_cast<int>(chunks_of(call.k));
+  let_next_start();
+  wait_for_previous();
+#pragma unroll
+  for (int stage = 0; stage < kStages - 1; ++stage) {
+    if (stage < chunks) copy_chunk<S>(call, row0, column0, stage, shared + stage * S::kStage);
+    commit_copies();
+  }
+  float sums[kM][kN][4] = {}, totals[kM][kN][4] = {};
+  int split = 0;
+  while (split + 1 < splits && split_end(chunks, split, splits) == 0) ++split;  // splits of nothing
+#pragma unroll 1
+  for (int chunk = 0; chunk < chunks; ++chunk) {
+    wait_copies<kStages - 2>();
+    __syncthreads();  // this chunk is there for all, and all have left the one that is overwritten next
+    const int ahead = chunk + kStages - 1;
+    if (ahead < chunks) copy_chunk<S>(call, row0, column0, ahead, shared + ahead % kStages * S::kStage);
+    commit_copies();
+    // Two rows of 64 bytes lie side by side in the banks: an eighth of the warp reads all of them at once.
+    const uint4* stage = shared + chunk % kStages * S::kStage;
+    uint4 a[kM][2], b[kN];
+#pragma unroll
+    for (int i = 0; i < kM; ++i) {
+      a[i][0] = stage[(warp_row + i * 16 + group) * kUnits + quad];
+      a[i][1] = stage[(warp_row + i * 16 + 8 + group) * kUnits + quad];
+    }
+#pragma unroll
+    for (int j = 0; j < kN; ++j) b[j] = stage[(S::kRows + warp_column + j * 8 + group) * kUnits + quad];
+    multiply_chunk<kM, kN>(sums, a, b);
+    if (chunk + 1 != split_end(chunks, split, splits)) continue;
+#pragma unroll
+    for (int i = 0; i < kM; ++i) {
+#pragma unroll
+      for (int j = 0; j < kN; ++j) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          totals[i][j][e] += sums[i][j][e];
+          sums[i][j][e] = 0;
+        }
+      }
+    }
+    do {
+      ++split;
+    } while (split < splits && split_end(chunks, split, splits) == chunk + 1);
+  }
+#pragma unroll
+  for (int i = 0; i < kM; ++i) {
+#pragma unroll
+    for (int j = 0; j < kN; ++j) {
+      const int64_t row = row0 + warp_row + i * 16 + group, column = column0 + warp_column + j * 8 + quad * 2;
+      store_pair(call, row, column, totals[i][j][0], totals[i][j][1]);
+      store_pair(call, row + 8, column, totals[i][j][2], totals[i][j][3]);
+    }
+  }
+}
+
+template <class S>
+void start(RowLinearCall call, void* stream) {
+  call.row_tiles = (call.m + S::kRows - 1) / S::kRows;
+  const int64_t blocks = call.row_tiles * ((call.n + S::kColumns - 1) / S::kColumns);
+  launch("row_linear", staged_kernel<S>,
+         {.grid = dim3(static_cast<unsigned>(blocks)),
+          .block = dim3(S::kThreads),
+          .shared_bytes = S::kShared,
+          .overlap = true},
+         stream, call, splits_for(call.k));
+}
+
+}  // namespace
+
+void start_staged(const RowLinearCall& call, RowTile tile, void* stream) {
+  if (tile.rows == 128) return start<Staged<2, 4, 4, 4>>(call, stream);
+  if (tile.columns == 128) return start<Staged<2, 4, 2, 4>>(call, stream);
+  start<Staged<2, 2, 2, 4>>(call, stream);
+}
+
+}  // namespace floe

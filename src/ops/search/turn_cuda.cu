@@ -1,0 +1,99 @@
+// search_turn and search_keep on the GPU: a launch each. A turn is one block's work, since every row reads
+// the clock that it sets.
+#include <algorithm>
+
+#include "device/cuda/launch.cuh"
+#include "ops/search/search_kernel.h"
+#include "ops/search/turn_kernel.h"
+
+namespace floe {
+namespace {
+
+constexpr int kMostThreads = 1024;
+constexpr int kThreads = 256;
+
+__global__ void __launch_bounds__(kMostThreads) turn_kernel(const __grid_constant__ TurnCall call) {
+  let_next_start();
+  wait_for_previous();
+  const int32_t epoch = *call.epoch;
+  const bool fresh = epoch != call.clock[0];
+  const int32_t age = fresh ? 0 : call.clock[1] + 1;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    call.clock_out[0] = epoch;
+    call.clock_out[1] = age;
+  }
+  for (int64_t r = threadIdx.x; r < call.row_count; r += blockDim.x) turn_row(call, r, fresh, age);
+  for (int64_t s = threadIdx.x; s < call.sentences; s += blockDim.x) turn_sentence(call, s, age);
+}
+
+struct KeepCall {
+  const int32_t *old_rows, *old_tokens;
+  const float* old_scores;
+  const int32_t *rows, *tokens;
+  const float* scores;
+  int32_t *rows_out, *tokens_out;
+  float* scores_out;
+  int64_t count, lines;  // rows, and those of the states
+  bool in_place;
+};
+
+// A count beyond the states' lines is cut there: nothing outside is written.
+__global__ void __launch_bounds__(kThreads) keep_kernel(const __grid_constant__ KeepCall call) {
+  let_next_start();
+  wait_for_previous();
+  const int64_t r = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (r >= call.lines) return;
+  const bool now = r < call.count;
+  if (!now && call.in_place) return;
+  call.rows_out[r] = now ? call.rows[r] : call.old_rows[r];
+  call.tokens_out[r] = now ? call.tokens[r] : call.old_tokens[r];
+  call.scores_out[r] = now ? call.scores[r] : call.old_scores[r];
+}
+
+void run_turn(const KernelRun& run, int64_t beam) {
+  const TurnCall call = turn_call(run, beam);
+  const int64_t threads = std::clamp<int64_t>((call.row_count + 31) / 32 * 32, 32, kMostThreads);
+  launch("search_turn", turn_kernel,
+         {.grid = dim3(1), .block = dim3(static_cast<unsigned>(threads)), .overlap = true}, run.stream, call);
+}
+
+void run_keep(const KernelRun& run) {
+  bool in_place = true;
+  for (size_t k = 0; k < 3; ++k) in_place = in_place && run.outputs[k].data == run.inputs[k].data;
+  const KeepCall call{run.inputs[0].as<int32_t>(),  run.inputs[1].as<int32_t>(),  run.inputs[2].as<float>(),
+                      run.inputs[3].as<int32_t>(),  run.inputs[4].as<int32_t>(),  run.inputs[5].as<float>(),
+                      run.outputs[0].as<int32_t>(), run.outputs[1].as<int32_t>(), run.outputs[2].as<float>(),
+                      run.inputs[3].dim(0),         run.inputs[0].dim(0),         in_place};
+  const int64_t work = in_place ? std::min(call.count, call.lines) : call.lines;
+  launch("search_keep", keep_kernel,
+         {.grid = dim3(blocks_for(work, kThreads)), .block = dim3(kThreads), .overlap = true}, run.stream,
+         call);
+}
+
+}  // namespace
+
+void add_turn_cuda(KernelTable& table) {
+  Kernel turn;
+  turn.op = "search_turn";
+  turn.device = DeviceKind::cuda;
+  turn.name = "search_turn";
+  turn.in_place = {{0, 0}};
+  turn.supports = [](const KernelSignature&) { return true; };
+  turn.bind = [](const KernelCall& call) {
+    const int64_t beam = call.attrs.integer("beam");
+    return BoundKernel{0, [beam](const KernelRun& run) { run_turn(run, beam); }, {}};
+  };
+  table.add(std::move(turn));
+
+  Kernel keep;
+  keep.op = "search_keep";
+  keep.device = DeviceKind::cuda;
+  keep.name = "search_keep";
+  keep.in_place = {{0, 0}, {1, 1}, {2, 2}};
+  keep.supports = [](const KernelSignature&) { return true; };
+  keep.bind = [](const KernelCall&) { return BoundKernel{0, run_keep, {}}; };
+  table.add(std::move(keep));
+}
+
+}  // namespace floe

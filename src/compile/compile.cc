@@ -30,14 +30,14 @@ Pipeline pipeline(const KernelTable* kernels, const CompileOptions& options,
   const auto has_kernel = [=](const Graph& graph, const Node& node) {
     return kernels != nullptr && find_kernel(graph, node, *kernels, device) != nullptr;
   };
-  // Where the device sums rows while it multiplies, a bias's gradient comes with its weight's.
-  passes.add("bias_gradients", [=](const Graph& graph) { return join_bias_gradients(graph, has_kernel); });
   // In inference a product takes the norm before it and what follows it along.
   passes.add("row_products", [=, merge = options.row_invariant](const Graph& graph) {
     return merge ? merge_row_products(graph, has_kernel) : graph;
   });
   // A layer's new keys and values are written at once.
   passes.add("pair_appends", [=](const Graph& graph) { return pair_appends(graph, has_kernel); });
+  // Where the device sums rows while it multiplies, a bias's gradient comes with its weight's.
+  passes.add("bias_gradients", [=](const Graph& graph) { return join_bias_gradients(graph, has_kernel); });
   // Element-by-element work becomes groups, each one kernel; activations join the matrix products before
   // them.
   passes.add("fuse", fuse);

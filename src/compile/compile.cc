@@ -37,9 +37,7 @@ Pipeline pipeline(const KernelTable* kernels, const CompileOptions& options,
   // A layer's new keys and values are written at once.
   passes.add("pair_appends", [=](const Graph& graph) { return pair_appends(graph, has_kernel); });
   // Where the device sums rows while it multiplies, a bias's gradient comes with its weight's.
-  passes.add("bias_gradients", [=](const Graph& graph) {
-    return join_bias_gradients(graph, has_kernel);
-  });
+  passes.add("bias_gradients", [=](const Graph& graph) { return join_bias_gradients(graph, has_kernel); });
   // Element-by-element work becomes groups, each one kernel; activations join the matrix products before
   // them.
   passes.add("fuse", fuse);

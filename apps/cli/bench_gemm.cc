@@ -17,16 +17,17 @@ using Json = nlohmann::ordered_json;
 
 struct Product {
   int64_t m, n, k;
+  bool inference = false;  // by the kernels of inference, whose rows do not depend on each other
 };
 
 std::vector<Product> products_of(const BenchFlags& flags) {
-  if (flags.quick) return {{4, 8, 16}, {128, 8, 16}};
+  if (flags.quick) return {{4, 8, 16, true}, {128, 8, 16}};
   std::vector<Product> all = {
       {4096, 4096, 4096}, {16384, 4096, 1024}, {4096, 2048, 512}, {64, 4096, 4096}, {16, 14336, 4096}};
   if (flags.device != "cpu") all.insert(all.begin(), {8192, 8192, 8192});  // two cores take seconds for one
   for (const int64_t rows : {1, 64, 256}) {  // a decoding step of the base model
     for (const auto& [n, k] : {std::pair{512, 512}, {2048, 512}, {512, 2048}, {32000, 512}})
-      all.push_back({rows, n, k});
+      all.push_back({rows, n, k, true});
   }
   return all;
 }
@@ -62,7 +63,11 @@ int bench_gemm(const BenchFlags& flags) {
                                    : gpu       ? 0.1
                                                : 0.4}};
   for (const Product& p : products)
-    asked["products"].push_back({{"m", p.m}, {"n", p.n}, {"k", p.k}, {"sets", sets_of(p, element, flags)}});
+    asked["products"].push_back({{"m", p.m},
+                                 {"n", p.n},
+                                 {"k", p.k},
+                                 {"sets", sets_of(p, element, flags)},
+                                 {"row_invariant", p.inference}});
 
   BenchReport report(flags.command, flags.threads);
   report["precision"] = flags.precision;

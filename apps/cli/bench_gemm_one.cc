@@ -25,6 +25,7 @@ using Json = nlohmann::ordered_json;
 struct Sets {
   int64_t m, n, k, sets;
   DType dtype;
+  bool row_invariant;
 };
 
 constexpr const char* kEntry = "products";
@@ -85,7 +86,8 @@ double seconds_of(const Sets& s, const Timing& timing, const KernelTable& kernel
     state.set(fmt::format("w{}", i), values.tensor({s.n, s.k}));
     state.set_zero(fmt::format("y{}", i), s.dtype, {s.m, s.n});
   }
-  const auto program = compile({graph_of(s)}, kernels, {.device = device.kind()});
+  const auto program =
+      compile({graph_of(s)}, kernels, {.device = device.kind(), .row_invariant = s.row_invariant});
   const size_t steps = program->entry(kEntry).steps.size();
   FLOE_CHECK(steps == static_cast<size_t>(s.sets), "{} products became {} steps", s.sets, steps);
   Session session(program, kernels, device, state);
@@ -120,7 +122,8 @@ int bench_gemm_one(const std::string& text) {
   Json seconds = Json::array();
   for (const Json& p : q.at("products"))
     seconds.push_back(
-        seconds_of({p.at("m"), p.at("n"), p.at("k"), p.at("sets"), dtype}, timing, kernels, *device));
+        seconds_of({p.at("m"), p.at("n"), p.at("k"), p.at("sets"), dtype, p.at("row_invariant")}, timing,
+                   kernels, *device));
   fmt::print("{}\n",
              Json({{"seconds", seconds}, {"device", device->name()}, {"version", FLOE_VERSION}}).dump());
   return 0;

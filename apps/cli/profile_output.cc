@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
@@ -56,12 +57,18 @@ void ProfileFlags::add_to(CLI::App& app) {
   app.add_option("--output", output, "the tables; - (unless given) is standard output");
   app.add_option("--json", json, "a file for everything as JSON");
   app.add_option("--top", top, "lines of the second table; 0: all, 30 unless given");
-  app.add_option("--runs", runs, "measured without and then with a profile; 5 unless given");
+  app.add_option("--runs", runs, "measured without and with a profile, in turns; 5 unless given");
 }
 
 void ProfileFlags::check() const {
   if (top < 0) throw UsageError(fmt::format("--top is {}; it must be at least 0", top));
   if (runs < 1) throw UsageError(fmt::format("--runs is {}; it must be at least 1", runs));
+}
+
+double seconds_of(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 void write_profile(const ProfileReport& report, const ProfileFlags& flags) {

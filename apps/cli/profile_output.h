@@ -2,6 +2,7 @@
 #pragma once
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "runtime/profile_report.h"
@@ -15,6 +16,9 @@ struct ProfileFlags {
   void add_to(CLI::App& app);
   void check() const;  // throws UsageError
 };
+
+// Of the wall clock.
+double seconds_of(const std::function<void()>& work);
 
 // The text to `output`, and everything as JSON where that is wanted:
 //   what, unit, device, ceilings {copy_gb_per_s, f32_tflop_per_s, bf16_tflop_per_s, mark_us},

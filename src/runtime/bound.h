@@ -57,7 +57,7 @@ struct Session::EntryState {
     int64_t calls = 0;
     double flops = 0, bytes = 0;
   };
-  std::vector<StepSum> sums;  // by step, since the profile was asked for
+  std::vector<StepSum> sums;  // by step, since clear_profile()
 };
 
 // Host memory of one launch, and how to know that it is done.

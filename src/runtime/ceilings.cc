@@ -20,6 +20,7 @@ double best_seconds(Device& device, int calls, const std::function<void()>& queu
   double best = std::numeric_limits<double>::infinity();
   for (int i = 0; i < kMeasurements; ++i) {
     const std::unique_ptr<Device::Mark> begin = device.mark();
+    // Several, so that a GPU waits for the host but once.
     for (int call = 0; call < calls; ++call) queue();
     const std::unique_ptr<Device::Mark> end = device.mark();
     device.wait();
@@ -85,7 +86,7 @@ double product_rate(Device& device, const KernelTable& kernels, DType dtype, int
                                           .threads = device.pool() == nullptr ? 1 : device.pool()->threads(),
                                           .device = &device});
   const DeviceBuffer workspace(device, bound.workspace);
-  const double seconds = best_seconds(device, 1, [&] {
+  const double seconds = best_seconds(device, 4, [&] {
     bound.run({.inputs = inputs,
                .outputs = outputs,
                .workspace = workspace.data(),

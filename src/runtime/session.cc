@@ -235,9 +235,9 @@ void Session::trim() {
   last_ = nullptr;
 }
 
-void Session::set_profile(bool on) {
-  profile_ = on;
-  if (!on) return;
+void Session::set_profile(bool on) { profile_ = on; }
+
+void Session::clear_profile() {
   for (const auto& entry : entries_) {
     std::fill(entry->sums.begin(), entry->sums.end(), EntryState::StepSum{});
   }

@@ -71,7 +71,8 @@ class Session {
   // two kernels, and a mark. On a GPU the time is the device's. There a binding's first run is queued step by
   // step; later ones are recordings that hold the marks, so that the host is no part of the times.
   void set_profile(bool on);
-  std::vector<StepTime> profile() const;  // since set_profile(true)
+  void clear_profile();
+  std::vector<StepTime> profile() const;  // of all profiled runs since clear_profile()
 
  private:
   struct Bound;

@@ -51,11 +51,13 @@ class DecodeEngine : public SequenceDecoder {
   // Gives back what can be made again: arenas and bindings. Caches and weights stay.
   void trim();
 
-  // Where time goes, since set_profile(true). Sessions that are made later take part.
+  // Where time goes, in the runs since clear_profile() that were profiled. Sessions that are made later take
+  // part.
   struct Profile {
     std::vector<StepTime> encoder, steps;
   };
   void set_profile(bool on);
+  void clear_profile();
   Profile profile() const;
 
  private:

@@ -199,7 +199,8 @@ TEST(Work, OfAProgramsStepsStandsInTheProgram) {
   b.output("y", y);
   // The state is replaced by an input, which must be copied into it.
   b.update("sum", b.input("next", {DType::f32, {5, 7}}));
-  const ProgramEntry& entry = test_compile({graph})->entries[0];
+  const std::shared_ptr<const Program> program = test_compile({graph});
+  const ProgramEntry& entry = program->entries[0];
   ASSERT_EQ(entry.steps.size(), 2u);
   EXPECT_EQ(entry.steps[0].work.flops.text(), "70*N");
   EXPECT_EQ(entry.steps[1].op, "copy");

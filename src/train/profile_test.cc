@@ -38,7 +38,7 @@ BatchTensors random_batch() {
   return batch;
 }
 
-struct Run {
+struct Training {
   std::unique_ptr<Device> device = open_test_device();
   State state{device.get()};
   TrainingEngine engine{model(), {}, initial_weights(model(), 7), test_kernels(), *device, state};
@@ -51,7 +51,7 @@ struct Run {
 };
 
 TEST(Profile, ChangesNoResult) {
-  Run plain, profiled;
+  Training plain, profiled;
   for (int i = 0; i < 8; ++i) {
     profiled.engine.session().set_profile(i >= 1 && i < 5);  // eager, recorded, replayed, and off again
     EXPECT_EQ(profiled.update(), plain.update()) << i;
@@ -59,7 +59,7 @@ TEST(Profile, ChangesNoResult) {
 }
 
 TEST(Profile, TimesEveryStepOfEveryRun) {
-  Run run;
+  Training run;
   run.update();
   for (const StepTime& time : run.engine.session().profile()) EXPECT_EQ(time.calls, 0) << time.op;
   run.engine.session().set_profile(true);
@@ -92,7 +92,7 @@ TEST(Profile, TimesEveryStepOfEveryRun) {
 }
 
 TEST(Profile, CountsTheArithmeticOfATrainingStep) {
-  Run run;
+  Training run;
   run.engine.session().set_profile(true);
   run.update();
   double products = 0, classifier = 0;
@@ -107,8 +107,10 @@ TEST(Profile, CountsTheArithmeticOfATrainingStep) {
   const double decoder = target * (4 * d * d + 2 * d * d + 2 * d * ff) + source * 2 * d * d;
   const double want = 3 * 2 * 2 * (encoder + decoder);  // a multiply-add is two, two layers
   EXPECT_GE(products, want);
-  // Beside 2 k operations an element may have a bias and an activation; no k is below 16.
-  EXPECT_LE(products, want * (1 + 2.0 / 32));
+  // Beside 2 k operations an element may have a bias and an activation, and no k is below 16; the gradient of
+  // an activation that joined its product may compute that product again.
+  const double again = 2 * 2 * (source + target) * d * ff;
+  EXPECT_LE(products, (want + again) * (1 + 2.0 / 32));
   const double logits = target * 40;
   EXPECT_GE(classifier, logits * (6 * d + 7));
   EXPECT_LE(classifier, logits * (6 * d + 9));

@@ -3,58 +3,19 @@
 #include <fmt/core.h>
 
 #include <chrono>
-#include <random>
 
 #include "base/error.h"
 #include "bench_process.h"
 #include "bench_report.h"
-#include "command.h"
 #include "device/device.h"
 #include "kernel/kernel.h"
 #include "train/engine.h"
+#include "train_case.h"
 
 namespace floe {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-struct TrainCase {
-  const char* name;
-  int64_t d_model, d_ff, layers, heads, vocabulary;
-  int64_t batch, source, target;
-  double dropout;
-  int warmup, steps;
-};
-
-// Shapes of the models that Floe ships and of those that the literature trains.
-constexpr TrainCase kCases[] = {
-    {"multi30k", 128, 256, 4, 4, 10000, 128, 24, 24, 0.3, 2, 7},
-    {"tatoeba", 256, 512, 3, 4, 8000, 128, 24, 24, 0.3, 2, 5},
-    {"small", 256, 1024, 3, 4, 8000, 128, 24, 24, 0.1, 2, 5},
-    {"base-16x32", 512, 2048, 6, 8, 32000, 16, 32, 32, 0.1, 1, 3},
-    {"base-128x32", 512, 2048, 6, 8, 32000, 128, 32, 32, 0.1, 1, 1},
-};
-constexpr TrainCase kGpuCases[] = {
-    {"small", 256, 1024, 3, 4, 8000, 128, 24, 24, 0.1, 10, 60},
-    {"base", 512, 2048, 6, 8, 32000, 128, 32, 32, 0.1, 10, 40},
-    {"base-large", 512, 2048, 6, 8, 32000, 256, 64, 64, 0.1, 10, 20},
-    {"big", 1024, 4096, 6, 16, 32000, 256, 64, 64, 0.1, 10, 20},
-};
-constexpr TrainCase kQuick = {"quick", 32, 64, 1, 2, 100, 4, 6, 6, 0.1, 1, 2};
-
-std::vector<TrainCase> chosen_cases(const BenchFlags& flags) {
-  if (flags.quick) return {kQuick};
-  std::vector<TrainCase> cases;
-  std::string names = "all";
-  const bool gpu = flags.device != "cpu";
-  for (const TrainCase& c :
-       gpu ? std::span<const TrainCase>(kGpuCases) : std::span<const TrainCase>(kCases)) {
-    names += fmt::format(", {}", c.name);
-    if (flags.which == "all" || flags.which == c.name) cases.push_back(c);
-  }
-  if (cases.empty()) throw UsageError(fmt::format("--case is one of {}, not '{}'", names, flags.which));
-  return cases;
-}
 
 Json question(const TrainCase& c, const BenchFlags& flags) {
   const int threads = flags.threads;
@@ -67,41 +28,18 @@ Json question(const TrainCase& c, const BenchFlags& flags) {
           {"warmup", c.warmup},         {"steps", c.steps}};
 }
 
-std::string description(const TrainCase& c) {
-  return fmt::format("{}: {}/{}, {}+{} layers, {} pieces, batch {}x{}", c.name, c.d_model, c.d_ff, c.layers,
-                     c.layers, c.vocabulary, c.batch, c.source);
-}
-
-ModelConfig config_of(const Json& q) {
-  ModelConfig config;
-  config.d_model = q.at("d_model");
-  config.d_ff = q.at("d_ff");
-  config.encoder_layers = config.decoder_layers = q.at("layers");
-  config.heads = config.kv_heads = q.at("heads");
-  config.source_vocabulary = config.target_vocabulary = q.at("vocabulary");
-  config.residual_dropout = q.at("dropout");
-  config.pad_id = 0;
-  config.start_id = 2;
-  config.eos_id = 3;
-  return config;
-}
-
-// Random ids that are no special ones, all sentences of full length: as train_peer.py draws them.
-BatchTensors random_batch(const Json& q) {
-  const int64_t B = q.at("batch"), S = q.at("source"), T = q.at("target");
-  std::mt19937 random(1);
-  std::uniform_int_distribution<int32_t> draw(4, q.at("vocabulary").get<int32_t>() - 1);
-  BatchTensors batch{Tensor(DType::i32, {B, S}), Tensor(DType::i32, {B}), Tensor(DType::i32, {B, T}),
-                     Tensor(DType::i32, {B, T}), Tensor(DType::i32, {B})};
-  for (Tensor* ids : {&batch.source, &batch.target_out})
-    for (int64_t i = 0; i < ids->size(); ++i) ids->as<int32_t>()[i] = draw(random);
-  for (int64_t b = 0; b < B; ++b) {
-    batch.source_lengths.as<int32_t>()[b] = static_cast<int32_t>(S);
-    batch.ordinals.as<int32_t>()[b] = static_cast<int32_t>(b);
-    for (int64_t t = 0; t < T; ++t)
-      batch.target_in.as<int32_t>()[b * T + t] = t == 0 ? 2 : batch.target_out.as<int32_t>()[b * T + t - 1];
-  }
-  return batch;
+TrainCase case_of(const Json& q) {
+  TrainCase c;
+  c.d_model = q.at("d_model");
+  c.d_ff = q.at("d_ff");
+  c.layers = q.at("layers");
+  c.heads = q.at("heads");
+  c.vocabulary = q.at("vocabulary");
+  c.batch = q.at("batch");
+  c.source = q.at("source");
+  c.target = q.at("target");
+  c.dropout = q.at("dropout");
+  return c;
 }
 
 struct Side {
@@ -118,7 +56,8 @@ struct Side {
 int bench_train_one(const std::string& text) {
   const int64_t empty = peak_resident_bytes();
   const Json q = Json::parse(text);
-  const ModelConfig config = config_of(q);
+  const TrainCase c = case_of(q);
+  const ModelConfig config = config_of(c);
   TrainingEngineOptions options;
   options.optimizer.clip_norm = 1;
   parse(q.at("precision").get<std::string>(), &options.precision);
@@ -129,7 +68,7 @@ int bench_train_one(const std::string& text) {
   const std::unique_ptr<Device> device = open_device(kind, q.at("threads"));
   State state(device.get());
   TrainingEngine engine(config, options, initial_weights(config, 1), kernels, *device, state);
-  const BatchTensors batch = random_batch(q);
+  const BatchTensors batch = random_batch(c);
   std::vector<double> wall, cpu;
   int64_t update = 0;
   const auto launch = [&] {
@@ -194,7 +133,7 @@ int bench_train_one(const std::string& text) {
 int bench_train(const BenchFlags& flags) {
   BenchReport report(flags.command, flags.threads);
   const std::string program = own_program();
-  for (const TrainCase& c : chosen_cases(flags)) {
+  for (const TrainCase& c : train_cases({flags.which, flags.device != "cpu", flags.quick})) {
     Json asked = question(c, flags);
     // By what PyTorch is told: its name in the report.
     const bool gpu = flags.device != "cpu" && !flags.quick;

@@ -29,6 +29,7 @@ Run evaluate_command(CLI::App& app);
 Run inspect_command(CLI::App& app);
 Run train_command(CLI::App& app);
 Run bench_command(CLI::App& app);
+Run profile_command(CLI::App& app);
 Run convert_command(CLI::App& app);
 Run version_command(CLI::App& app);
 

@@ -10,6 +10,7 @@
 #include "ir/print.h"
 #include "ir/rewrite.h"
 #include "ops/group/lower.h"
+#include "ops/work.h"
 
 namespace floe {
 namespace {
@@ -351,10 +352,17 @@ class Planner {
         step.attrs.set("tape", TapePtr(std::make_shared<Tape>(lower_group(*node.body))));
       }
       step.where = node.where;
+      step.work = work_of(graph_, node);
       for (const Value input : node.inputs) step.inputs.push_back(slot(input));
       for (int k = 0; k < node.result_count(); ++k) step.outputs.push_back(slot(node.result(k)));
       entry_.steps.push_back(std::move(step));
     }
+  }
+
+  void emit_copy(int from, int to) {
+    const SlotSpec& slot = entry_.slots[static_cast<size_t>(from)];
+    const Dim bytes = product(slot.dims) * static_cast<int64_t>(size_of(slot.dtype));
+    entry_.steps.push_back({"copy", "copy", {}, {from}, {to}, "", {{}, 2 * bytes}});
   }
 
   // States whose new value could not be written in place are copied at the end. A new value that is itself a
@@ -388,12 +396,12 @@ class Planner {
         spec.offset = Dim(0);
         entry_.slots.push_back(std::move(spec));
         const int to = static_cast<int>(entry_.slots.size()) - 1;
-        entry_.steps.push_back({"copy", "copy", {}, {from}, {to}, ""});
+        emit_copy(from, to);
         from = to;
       }
       copies.push_back({from, slot(state)});
     }
-    for (const Copy& copy : copies) entry_.steps.push_back({"copy", "copy", {}, {copy.from}, {copy.to}, ""});
+    for (const Copy& copy : copies) emit_copy(copy.from, copy.to);
     const int last = static_cast<int>(entry_.steps.size());
     for (StorageSpec& storage : entry_.storages) {
       if (storage.kind == StorageSpec::Kind::arena && storage.last >= steps_) storage.last = last;

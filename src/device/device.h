@@ -63,6 +63,7 @@ class Device {
   virtual void zero(void* to, size_t bytes) = 0;
   // Until everything queued so far is done. Throws Error{device} when any of it failed.
   virtual void wait() = 0;
+  // Within record() the mark is part of the recording, and every play() sets it anew.
   virtual std::unique_ptr<Mark> mark() = 0;
 
   // Host memory that the device reaches directly, for copies that must not wait; freed by release_host().

@@ -40,6 +40,10 @@ struct Session::Bound {
   uint64_t state_generation = 0;
   int64_t runs = 0;  // since the pointers were set
   std::unique_ptr<Device::Recording> recording;
+  // For profiles: a recording with a mark before the first step and behind each one.
+  std::vector<std::unique_ptr<Device::Mark>> marks;
+  std::unique_ptr<Device::Recording> marked;
+  std::vector<std::array<double, 2>> work;  // by step: flops, bytes
 };
 
 struct Session::EntryState {
@@ -48,8 +52,12 @@ struct Session::EntryState {
   std::list<Bound> bound;  // most recently used first
   // What the front of the list was asked with: the same again needs no look at names or states.
   std::vector<int64_t> last_question;
-  std::vector<double> seconds;
-  std::vector<int64_t> calls;
+  struct StepSum {
+    double seconds = 0;
+    int64_t calls = 0;
+    double flops = 0, bytes = 0;
+  };
+  std::vector<StepSum> sums;  // by step, since clear_profile()
 };
 
 // Host memory of one launch, and how to know that it is done.

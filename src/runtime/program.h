@@ -10,6 +10,7 @@
 #include "device/device.h"
 #include "tensor/attrs.h"
 #include "tensor/dim.h"
+#include "tensor/work.h"
 
 namespace floe {
 
@@ -37,6 +38,7 @@ struct StepSpec {
   std::vector<int> inputs;  // slots
   std::vector<int> outputs;
   std::string where;  // layer
+  Work work;
 };
 
 struct NamedSlot {

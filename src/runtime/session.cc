@@ -49,8 +49,7 @@ void Session::set_up() {
     auto state_of_entry = std::make_unique<EntryState>();
     state_of_entry->entry = &entry;
     for (const auto& [name, info] : entry.symbols.all()) state_of_entry->symbols.push_back(name);
-    state_of_entry->seconds.assign(entry.steps.size(), 0);
-    state_of_entry->calls.assign(entry.steps.size(), 0);
+    state_of_entry->sums.resize(entry.steps.size());
     entries_.push_back(std::move(state_of_entry));
   }
   for (auto& flight : flights_) flight = std::make_unique<Flight>(device_);
@@ -112,17 +111,35 @@ void Session::queue_steps(const Bound& bound) {
   for (const BoundStep& step : bound.steps) queue_step(bound, step);
 }
 
-void Session::profile_steps(EntryState& entry_state, const Bound& bound) {
-  std::vector<std::unique_ptr<Device::Mark>> marks;
-  marks.push_back(device_.mark());
-  for (const BoundStep& step : bound.steps) {
-    queue_step(bound, step);
-    marks.push_back(device_.mark());
+void Session::profile_steps(EntryState& entry_state, Bound& bound) {
+  const auto queue_marked = [&] {
+    bound.marks.clear();
+    bound.marks.reserve(bound.steps.size() + 1);
+    bound.marks.push_back(device_.mark());
+    for (const BoundStep& step : bound.steps) {
+      queue_step(bound, step);
+      bound.marks.push_back(device_.mark());
+    }
+  };
+  if (bound.runs >= 2 && !bound.marked) bound.marked = device_.record(queue_marked);
+  if (bound.marked) {
+    bound.marked->play();
+  } else {
+    queue_marked();
   }
   device_.wait();
+  if (bound.work.empty()) {
+    for (const StepSpec& step : bound.entry->steps) {
+      bound.work.push_back({static_cast<double>(step.work.flops.evaluate(bound.binding)),
+                            static_cast<double>(step.work.bytes.evaluate(bound.binding))});
+    }
+  }
   for (size_t i = 0; i < bound.steps.size(); ++i) {
-    entry_state.seconds[i] += marks[i + 1]->seconds_since(*marks[i]);
-    ++entry_state.calls[i];
+    EntryState::StepSum& sum = entry_state.sums[i];
+    sum.seconds += bound.marks[i + 1]->seconds_since(*bound.marks[i]);
+    ++sum.calls;
+    sum.flops += bound.work[i][0];
+    sum.bytes += bound.work[i][1];
   }
 }
 
@@ -199,7 +216,7 @@ uint64_t Session::run_bound(EntryState& entry_state, Bound& bound, Flight& fligh
     profile_steps(entry_state, bound);
   } else {
     // The first run lets kernels and libraries set up what a recording must not contain.
-    if (bound.runs == 2) bound.recording = device_.record([&] { queue_steps(bound); });
+    if (bound.runs >= 2 && !bound.recording) bound.recording = device_.record([&] { queue_steps(bound); });
     if (bound.recording) {
       bound.recording->play();
     } else {
@@ -255,25 +272,32 @@ void Session::trim() {
   last_ = nullptr;
 }
 
-void Session::set_profile(bool on) {
-  profile_ = on;
-  if (!on) return;
+void Session::set_profile(bool on) { profile_ = on; }
+
+void Session::clear_profile() {
   for (const auto& entry : entries_) {
-    std::fill(entry->seconds.begin(), entry->seconds.end(), 0);
-    std::fill(entry->calls.begin(), entry->calls.end(), 0);
+    std::fill(entry->sums.begin(), entry->sums.end(), EntryState::StepSum{});
   }
 }
 
 std::vector<StepTime> Session::profile() const {
-  std::map<std::pair<std::string, std::string>, StepTime> sums;
-  for (const auto& entry : entries_) {
-    for (size_t i = 0; i < entry->entry->steps.size(); ++i) {
-      const StepSpec& step = entry->entry->steps[i];
-      StepTime& sum = sums[{step.op, step.where}];
+  std::map<std::array<std::string, 4>, StepTime> sums;
+  for (const auto& state : entries_) {
+    const ProgramEntry& entry = *state->entry;
+    for (size_t i = 0; i < entry.steps.size(); ++i) {
+      const StepSpec& step = entry.steps[i];
+      const SlotSpec& slot = entry.slots[static_cast<size_t>(step.outputs.front())];
+      const std::string result = fmt::format("{}{}", name_of(slot.dtype), text_of(slot.dims));
+      StepTime& sum = sums[{step.op, step.where, step.kernel, result}];
       sum.op = step.op;
       sum.where = step.where;
-      sum.seconds += entry->seconds[i];
-      sum.calls += entry->calls[i];
+      sum.kernel = step.kernel;
+      sum.result = result;
+      sum.products = step.work.products;
+      sum.seconds += state->sums[i].seconds;
+      sum.calls += state->sums[i].calls;
+      sum.flops += state->sums[i].flops;
+      sum.bytes += state->sums[i].bytes;
     }
   }
   std::vector<StepTime> list;

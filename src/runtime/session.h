@@ -25,11 +25,16 @@ struct Feed {
   View value;  // row-major, in host memory; stays the caller's. The CPU reads it in place.
 };
 
+// Steps that do the same in the same place, over all their calls.
 struct StepTime {
   std::string op;
-  std::string where;
+  std::string where;   // layer
+  std::string kernel;  // as the device's table names it
+  std::string result;  // the first one's type: "bf16[B, S, 512]"
   double seconds = 0;
   int64_t calls = 0;
+  double flops = 0, bytes = 0;  // at the least (tensor/work.h)
+  DType products = DType::f32;
 };
 
 class Session {
@@ -67,9 +72,12 @@ class Session {
   // Frees the arena and every binding: what a server does between bursts.
   void trim();
 
-  // Each step on its own, timed. On a GPU a step's time is the device's, from the end of the step before.
+  // Each step on its own, timed, from the end of the step before: a step's time holds what passes between
+  // two kernels, and a mark. On a GPU the time is the device's. There a binding's first run is queued step by
+  // step; later ones are recordings that hold the marks, so that the host is no part of the times.
   void set_profile(bool on);
-  std::vector<StepTime> profile() const;  // by (op, where), since set_profile(true)
+  void clear_profile();
+  std::vector<StepTime> profile() const;  // of all profiled runs since clear_profile()
 
  private:
   struct Bound;
@@ -90,7 +98,7 @@ class Session {
   void stage_feeds(Bound& bound, std::span<const Feed> feeds, Flight& flight);
   void queue_step(const Bound& bound, const BoundStep& step);
   void queue_steps(const Bound& bound);
-  void profile_steps(EntryState& entry, const Bound& bound);
+  void profile_steps(EntryState& entry, Bound& bound);
   uint64_t run_bound(EntryState& entry, Bound& bound, Flight& flight);
   Flight& next_flight();
   void queue_downloads(Bound& bound, Flight& flight);

@@ -210,6 +210,8 @@ void Session::refresh(Bound& bound) {
   const ProgramEntry& entry = *bound.entry;
   bound.patches.clear();
   bound.recording.reset();
+  bound.marked.reset();
+  bound.marks.clear();
   bound.runs = 0;
   const auto place = [&](int slot_index, View* view) {
     const SlotSpec& slot = entry.slots[static_cast<size_t>(slot_index)];

@@ -130,6 +130,11 @@ void DecodeEngine::set_profile(bool on) {
   for (const auto& [key, session] : steppers_) session->set_profile(on);
 }
 
+void DecodeEngine::clear_profile() {
+  if (encoder_) encoder_->clear_profile();
+  for (const auto& [key, session] : steppers_) session->clear_profile();
+}
+
 DecodeEngine::Profile DecodeEngine::profile() const {
   Profile out;
   if (encoder_) out.encoder = encoder_->profile();

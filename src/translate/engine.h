@@ -61,11 +61,13 @@ class DecodeEngine : public SequenceDecoder {
   // Of all searches so far.
   Occupancy occupancy() const { return occupancy_; }
 
-  // Where time goes, since set_profile(true). Sessions that are made later take part.
+  // Where time goes, in the runs since clear_profile() that were profiled. Sessions that are made later take
+  // part.
   struct Profile {
     std::vector<StepTime> encoder, steps;
   };
   void set_profile(bool on);
+  void clear_profile();
   Profile profile() const;
 
  private:

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
@@ -184,6 +185,26 @@ TEST_F(Messages, ALineOfRepeatedMarksTakesNothingFromItsNeighbours) {
   const auto lines = lines_of(got.out);
   ASSERT_EQ(lines.size(), 4u);
   EXPECT_THAT((std::vector<std::string>{lines[0], lines[2], lines[3]}), testing::ElementsAreArray(plain));
+}
+
+TEST_F(Messages, AProfileOfATranslationAddsUp) {
+  const Outcome got = floe(
+      "profile translate --runs 2 --beam 2 --model " + model() + " --json " + path("profile"), "a b c\nd\n");
+  ASSERT_EQ(got.code, 0) << got.err;
+  EXPECT_THAT(got.out, StartsWith("translation of 2 lines with "));
+  const auto profile = nlohmann::json::parse(read_file(path("profile")));
+  double sum = 0;
+  std::map<std::string, double> calls;
+  for (const auto& line : profile["lines"]) {
+    sum += line["ms"].get<double>();
+    calls[line["op"]] += line["calls"].get<double>();
+  }
+  EXPECT_NEAR(sum, profile["sum_ms"].get<double>(), 1e-9 * sum);
+  EXPECT_GT(calls["attention"], 0);        // of the encoder
+  EXPECT_GT(calls["paged_attention"], 0);  // of the steps
+  expect_refusal("profile translate --model " + model() + " --output " + path("written"), 1,
+                 EndsWith("standard input: there is nothing to translate"));
+  expect_refusal("profile translate --runs 0 --model " + model(), 2, HasSubstr("--runs is 0"));
 }
 
 TEST_F(Messages, DosLineEndsChangeNothing) {

@@ -30,7 +30,12 @@ class CudaRecording : public Device::Recording {
 struct CudaMark : Device::Mark {
   explicit CudaMark(cudaStream_t stream) {
     FLOE_CUDA_CALL(cudaEventCreate(&event));
-    FLOE_CUDA_CALL(cudaEventRecord(event, stream));
+    // While a graph is recorded a plain record would be a dependency only, which no clock ever stamps.
+    cudaStreamCaptureStatus status{};
+    FLOE_CUDA_CALL(cudaStreamIsCapturing(stream, &status));
+    const bool captured = status == cudaStreamCaptureStatusActive;
+    FLOE_CUDA_CALL(
+        cudaEventRecordWithFlags(event, stream, captured ? cudaEventRecordExternal : cudaEventRecordDefault));
   }
   ~CudaMark() override { cudaEventDestroy(event); }
   void wait() override { FLOE_CUDA_CALL(cudaEventSynchronize(event)); }

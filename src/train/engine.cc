@@ -26,13 +26,10 @@ void parse(std::string_view text, Recompute* value) {
   fail_user("'{}' is none of none, cheap, layers", text);
 }
 
-std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config,
-                                                     const TrainingEngineOptions& options,
-                                                     const KernelTable& kernels, DeviceKind device,
-                                                     std::vector<std::string>* trainable) {
+TrainingProgram compile_training(const ModelConfig& config, const TrainingEngineOptions& options,
+                                 const KernelTable& kernels, DeviceKind device) {
   const Graph exact = training_graph(config, {options.label_smoothing, true});
   const Graph loss = options.precision == Precision::bf16 ? mixed_precision(exact) : exact;
-  *trainable = trainable_states(loss);
   const auto lighter = [&](Graph graph) {
     if (options.recompute == Recompute::none) return graph;
     RecomputeOptions what;
@@ -50,14 +47,21 @@ std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config,
     graphs.push_back(finished(accumulate_step(loss)));
     graphs.push_back(apply_step(loss, options.optimizer));
   }
-  return compile(graphs, kernels, {.device = device});
+  return {compile(graphs, kernels, {.device = device}), trainable_states(loss)};
 }
 
 TrainingEngine::TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options,
                                Weights weights, const KernelTable& kernels, Device& device, State& state)
+    : TrainingEngine(config, options, compile_training(config, options, kernels, device.kind()),
+                     std::move(weights), kernels, device, state) {}
+
+TrainingEngine::TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options,
+                               TrainingProgram program, Weights weights, const KernelTable& kernels,
+                               Device& device, State& state)
     : config_(config),
       options_(options),
-      program_(build(config, options, kernels, device.kind(), &trainable_)),
+      trainable_(std::move(program.trainable)),
+      program_(std::move(program.program)),
       state_(state),
       session_(program_, kernels, device, state) {
   for (auto& [name, tensor] : weights) state.set(name, std::move(tensor));

@@ -41,12 +41,23 @@ struct StepOutcome {
   bool skipped = false;  // the norm was not finite: nothing changed
 };
 
+// The compiled graphs of a step. How much memory they take is known from them before there is any state.
+struct TrainingProgram {
+  std::shared_ptr<const Program> program;  // entries "train" and, to accumulate, "accumulate" and "apply"
+  std::vector<std::string> trainable;      // weights
+};
+TrainingProgram compile_training(const ModelConfig& config, const TrainingEngineOptions& options,
+                                 const KernelTable& kernels, DeviceKind device);
+
 class TrainingEngine {
  public:
   // Moves `weights` into `state` and adds what the optimizer needs, zeroed (averaged weights begin as
   // copies). Kernels, device and state must outlive the engine.
   TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options, Weights weights,
                  const KernelTable& kernels, Device& device, State& state);
+  // With what compile_training() gave for the same config, options and kind of device.
+  TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options, TrainingProgram program,
+                 Weights weights, const KernelTable& kernels, Device& device, State& state);
 
   // One update. `seed` keys this update's dropout masks; `update` counts from 1. With several micro-batches
   // the result is that of one large batch. Throws bug when there are several and options.accumulate is off.
@@ -63,9 +74,6 @@ class TrainingEngine {
   Session& session() { return session_; }
 
  private:
-  static std::shared_ptr<const Program> build(const ModelConfig& config, const TrainingEngineOptions& options,
-                                              const KernelTable& kernels, DeviceKind device,
-                                              std::vector<std::string>* trainable);
   std::vector<Feed> feeds(const BatchTensors& batch, const Tensor& seed) const;
   StepOutcome sums() const;
 

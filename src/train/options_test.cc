@@ -95,7 +95,7 @@ TEST(TrainOptions, EachRowReadsItsOwnFieldFromTomlAndFromWords) {
       TrainOptions options;
       const auto& access = std::get<ChoiceAccess>(row.access);
       for (const char* name : {"post", "rms_norm", "silu", "rotary", "target_output", "cosine", "stalled",
-                               "any", "cheap", "cuda", "bf16"}) {
+                               "any", "cheap", "cuda", "bf16", "auto", "4GiB"}) {
         try {
           access.set(options, name);
           words = {name};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 
 #include "base/error.h"
 #include "compile/compile.h"
@@ -59,23 +60,30 @@ DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const Kernel
       .cross_block = kCrossBlock,
       .cached = options_.cached};
 
-  SymbolTable symbols;
-  const Binding blocks{{"self_blocks", room_.positions}, {"cross_blocks", room_.cross_blocks}};
-  for (const CacheSpec& spec : cache_table(config_, cache_, &symbols)) {
-    Shape shape;
-    for (const Dim& dim : spec.type.dims) shape.push_back(dim.evaluate(blocks));
-    state_.set_zero(spec.name, spec.type.dtype, shape);
-    cache_names_.push_back(spec.name);
-  }
-  for (const char* name : {kHistoryState, kTableState}) {
-    state_.set_zero(name, DType::i32, {room_.rows, max_target_});
-    cache_names_.emplace_back(name);
-  }
   if (config_.has_encoder()) encoder_ = session_of({encode_graph(config_, cache_)});
+  if (options_.fit_beam > 0) room_ = fitted_room();
+  for (const CacheShape& cache : cache_shapes(room_)) {
+    state_.set_zero(cache.name, cache.dtype, cache.shape);
+    cache_names_.push_back(cache.name);
+  }
 }
 
 DecodeEngine::~DecodeEngine() {
   for (const std::string& name : cache_names_) state_.erase(name);
+}
+
+std::vector<DecodeEngine::CacheShape> DecodeEngine::cache_shapes(const SearchRoom& room) const {
+  SymbolTable symbols;
+  const Binding blocks{{"self_blocks", room.positions}, {"cross_blocks", room.cross_blocks}};
+  std::vector<CacheShape> list;
+  for (const CacheSpec& spec : cache_table(config_, cache_, &symbols)) {
+    Shape shape;
+    for (const Dim& dim : spec.type.dims) shape.push_back(dim.evaluate(blocks));
+    list.push_back({spec.name, spec.type.dtype, shape});
+  }
+  for (const char* name : {kHistoryState, kTableState})
+    list.push_back({name, DType::i32, {room.rows, max_target_}});
+  return list;
 }
 
 size_t DecodeEngine::cache_bytes() const {
@@ -178,6 +186,19 @@ DecodeEngine::Results DecodeEngine::decode(std::span<const SequenceRow> rows, co
                                            const AttentionRequest& attention) {
   search.validate(config_.target_vocabulary);
   check_rows(rows);
+  try {
+    return found(rows, search, attention);
+  } catch (const OutOfMemory&) {
+    trim();
+    throw;
+  } catch (const std::bad_alloc&) {
+    trim();
+    throw;
+  }
+}
+
+DecodeEngine::Results DecodeEngine::found(std::span<const SequenceRow> rows, const SearchOptions& search,
+                                          const AttentionRequest& attention) {
   Results results = search.sampling       ? samples(rows, search)
                     : search.alternatives ? alternatives(rows, search)
                                           : best(rows, search);

@@ -37,7 +37,7 @@ class FakeDecoder : public SequenceDecoder {
         throw std::bad_alloc();
     }
     if (longest * static_cast<int64_t>(rows.size()) > memory)
-      throw Error(ErrorKind::device, "out of device memory");
+      throw OutOfMemory("out of device memory");
     batches.push_back(rows.size());
     std::vector<std::vector<Hypothesis>> out;
     for (const SequenceRow& row : rows) {

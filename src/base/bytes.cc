@@ -14,10 +14,8 @@ struct Unit {
   std::string_view name;
   size_t bytes;
 };
-constexpr Unit kUnits[] = {{"TiB", size_t{1} << 40},
-                           {"GiB", size_t{1} << 30},
-                           {"MiB", size_t{1} << 20},
-                           {"KiB", size_t{1} << 10}};
+constexpr Unit kUnits[] = {
+    {"TiB", size_t{1} << 40}, {"GiB", size_t{1} << 30}, {"MiB", size_t{1} << 20}, {"KiB", size_t{1} << 10}};
 
 // Beyond it doubles and 64-bit sums of bytes are no longer safe, and no machine is near.
 constexpr double kMost = 0x1p60;
@@ -60,7 +58,8 @@ std::string exact_bytes(size_t bytes) {
 std::string rounded_bytes(size_t bytes) {
   for (const Unit& unit : kUnits) {
     if (bytes >= unit.bytes)
-      return fmt::format("{:.2f} {}", static_cast<double>(bytes) / static_cast<double>(unit.bytes), unit.name);
+      return fmt::format("{:.2f} {}", static_cast<double>(bytes) / static_cast<double>(unit.bytes),
+                         unit.name);
   }
   return fmt::format("{} bytes", bytes);
 }

@@ -18,17 +18,18 @@ TEST(Bytes, ReadsPlainNumbersAndUnits) {
 }
 
 TEST(Bytes, RefusesWhatIsNoAmount) {
-  for (const char* text : {"", "0", "-1", "4GB", "4G", "GiB", "1.5", "4 GiB ", "4  GiB", "0GiB", "1e9", "nan", "infGiB",
-                           "9999999TiB", "4gib", "0x10"}) {
+  for (const char* text : {"", "0", "-1", "4GB", "4G", "GiB", "1.5", "4 GiB ", "4  GiB", "0GiB", "1e9", "nan",
+                           "infGiB", "9999999TiB", "4gib", "0x10"}) {
     try {
       parse_bytes(text);
       ADD_FAILURE() << text;
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::user);
-      EXPECT_EQ(std::string(error.what()),
-                fmt::format("'{}' is no amount of memory: a number of bytes above 0, or a number with KiB, MiB, "
-                            "GiB or TiB",
-                            text));
+      EXPECT_EQ(
+          std::string(error.what()),
+          fmt::format("'{}' is no amount of memory: a number of bytes above 0, or a number with KiB, MiB, "
+                      "GiB or TiB",
+                      text));
     }
   }
 }

@@ -45,8 +45,7 @@ FittedMemory fit_batch(const ModelConfig& config, const Program& program, const 
   memory.needed = training_memory(program, batch, parts, validation);
   const bool fits = options->auto_batch ? fitting > 0 : memory.needed.total() <= memory.available;
   if (!fits) {
-    if (!options->auto_batch)
-      fitting = tokens_that_fit(program, batch, parts, validation, memory.available);
+    if (!options->auto_batch) fitting = tokens_that_fit(program, batch, parts, validation, memory.available);
     fail_user("{}", refusal_of(memory.needed, batch, device, memory.available, fitting));
   }
   if (options->auto_batch) {
@@ -77,8 +76,10 @@ void reserve_arena(const FittedMemory& memory, const ModelConfig& config, const 
     }
     engine->session().reserve(needed.arena);
   } catch (const OutOfMemory&) {
-    const int64_t fitting = tokens_that_fit(engine->program(), batch, parts, needed.validation, memory.available);
-    fail_user("{}", refusal_of(needed, batch, device, memory.available, std::min(fitting, batch.max_tokens - 1)));
+    const int64_t fitting =
+        tokens_that_fit(engine->program(), batch, parts, needed.validation, memory.available);
+    fail_user("{}",
+              refusal_of(needed, batch, device, memory.available, std::min(fitting, batch.max_tokens - 1)));
   }
 }
 

@@ -80,9 +80,10 @@ int64_t tokens_that_fit(const Program& program, const BatchOptions& batch, int64
 
 std::string refusal_of(const TrainingMemory& needed, const BatchOptions& batch, const Device& device,
                        size_t available, int64_t fitting_tokens) {
-  std::string text = fmt::format("option batch_tokens: {} needs {}: {} of weights and moments, {} for {} sentences of {} tokens",
-                                 batch.max_tokens, rounded_bytes(needed.total()), rounded_bytes(needed.states),
-                                 rounded_bytes(needed.arena), needed.shape.rows, needed.shape.source);
+  std::string text = fmt::format(
+      "option batch_tokens: {} needs {}: {} of weights and moments, {} for {} sentences of {} tokens",
+      batch.max_tokens, rounded_bytes(needed.total()), rounded_bytes(needed.states),
+      rounded_bytes(needed.arena), needed.shape.rows, needed.shape.source);
   if (needed.validation > 0) text += fmt::format(", {} for validation", rounded_bytes(needed.validation));
   text += fmt::format("; {} has {}", device.name(), rounded_bytes(available));
   if (device.memory_limit() != Device::kNoLimit)

@@ -65,7 +65,7 @@ struct TrainOptions {
   Precision precision = Precision::f32;
   int64_t seed = 1;
   size_t memory_limit = 0;  // bytes of the device; 0: what it has
-  int64_t threads = 0;  // 0: as many as there are cores
+  int64_t threads = 0;      // 0: as many as there are cores
   int64_t log_every = 50;
 };
 

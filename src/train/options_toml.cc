@@ -74,6 +74,7 @@ void read_value(const OptionRow& row, const toml::node& node, std::string_view a
                       [&](OptionAccess<std::vector<double>> to) { to(*options) = list(number); },
                       [&](const ChoiceAccess& to) {
                         const bool number = to.numbers && node.is_integer();
+                        if (to.numbers && !number && !node.is_string()) refuse("a whole number or a text");
                         const std::string word = number ? std::to_string(*node.value<int64_t>()) : text(node);
                         try {
                           to.set(*options, word);

@@ -145,8 +145,9 @@ size_t Validator::reserve() {
     most = {std::max(most.arena, needs.arena), std::max(most.packed, needs.packed)};
   }
   if (most.arena + most.packed > available) {
-    throw OutOfMemory(fmt::format("{}: validation takes {} beside its weights, and {} are left", device_.name(),
-                                  rounded_bytes(most.arena + most.packed), rounded_bytes(available)));
+    throw OutOfMemory(fmt::format("{}: validation takes {} beside its weights, and {} are left",
+                                  device_.name(), rounded_bytes(most.arena + most.packed),
+                                  rounded_bytes(available)));
   }
   session_->reserve(most.arena);
   return most.packed;

@@ -23,13 +23,13 @@ struct DecodeEngineOptions {
   int64_t max_rows = 256;           // of a step: sentences times beam
   int64_t cache_positions = 16384;  // of the self cache, over all rows: bounds its memory
   int64_t source_positions = 8192;  // of the cross cache, over all sentences
-  // Above 0: rows and caches are made smaller where the device's memory asks for it, down to what one sentence
-  // of the greatest length with such a beam takes.
+  // Above 0: rows and caches are made smaller where the device's memory asks for it, down to what one
+  // sentence of the greatest length with such a beam takes.
   int64_t fit_beam = 0;
-  size_t keep_free = 0;    // bytes that this leaves to others
-  int64_t max_target = 0;  // longest target; 0: what the model's positions allow
-  bool cached = true;               // false: every step reads the whole prefix anew; for comparison
-  size_t max_bindings = 64;         // sets of sizes that a session keeps (runtime/session.h)
+  size_t keep_free = 0;      // bytes that this leaves to others
+  int64_t max_target = 0;    // longest target; 0: what the model's positions allow
+  bool cached = true;        // false: every step reads the whole prefix anew; for comparison
+  size_t max_bindings = 64;  // sets of sizes that a session keeps (runtime/session.h)
   // Graphs to a program: compile() with the engine's kernels where none is given.
   std::function<std::shared_ptr<const Program>(const std::vector<Graph>&)> compile;
 };
@@ -46,8 +46,8 @@ class DecodeEngine : public SequenceDecoder {
   // Throws Error{user}: an option out of range; a row that is empty, longer than the model takes, or holds an
   // id that is not in the vocabulary (naming row and id). OutOfMemory: a row that does not fit the caches
   // even alone (several that do not fit together take turns), or a step for which memory does not suffice;
-  // then what can be made again has been given back, and fewer rows may fit. Samples are n_best draws a row, equal ones given
-  // once.
+  // then what can be made again has been given back, and fewer rows may fit. Samples are n_best draws a row,
+  // equal ones given once.
   std::vector<std::vector<Hypothesis>> decode(std::span<const SequenceRow> rows, const SearchOptions& search,
                                               const AttentionRequest& attention) override;
 

@@ -1,5 +1,5 @@
-// How many rows and cache positions an engine takes, where memory is limited: as many sentences at once as the
-// caches, the weights packed for the kernels and the arenas of encoder and step leave room for.
+// How many rows and cache positions an engine takes, where memory is limited: as many sentences at once as
+// the caches, the weights packed for the kernels and the arenas of encoder and step leave room for.
 #include <algorithm>
 
 #include "base/bytes.h"
@@ -78,7 +78,8 @@ SearchRoom DecodeEngine::fitted_room() {
   const size_t least = bytes_for(1);
   if (least > budget) {
     throw OutOfMemory(fmt::format(
-        "{}: to translate one sentence of the greatest length ({} tokens) with a beam of {} takes {} beside what "
+        "{}: to translate one sentence of the greatest length ({} tokens) with a beam of {} takes {} beside "
+        "what "
         "is in use; {} are left{}",
         device_.name(), config_.max_positions, options_.fit_beam, rounded_bytes(least), rounded_bytes(budget),
         device_.memory_limit() == Device::kNoLimit

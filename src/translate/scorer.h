@@ -33,9 +33,9 @@ class Scorer {
   ~Scorer();
 
   // source[k] with target[k]; throws Error{user} with both counts when they differ. Pairs for which memory
-  // does not suffice are halved; one that does not fit alone is OutOfMemory naming its line. A side longer than the
-  // model takes is cut with one warning that names the line, as the translator does. `first_line` numbers the
-  // first pair.
+  // does not suffice are halved; one that does not fit alone is OutOfMemory naming its line. A side longer
+  // than the model takes is cut with one warning that names the line, as the translator does. `first_line`
+  // numbers the first pair.
   std::vector<PairScore> score(std::span<const std::string> source, std::span<const std::string> target,
                                uint64_t first_line = 1);
 

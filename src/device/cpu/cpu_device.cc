@@ -23,7 +23,8 @@ void* CpuDevice::allocate_memory(size_t bytes) {
   constexpr size_t kAlign = 256;
   void* memory = std::aligned_alloc(kAlign, (bytes + kAlign - 1) / kAlign * kAlign);
   if (memory == nullptr)
-    throw OutOfMemory(fmt::format("{}: {} asked for, and the system has no more", name(), rounded_bytes(bytes)));
+    throw OutOfMemory(
+        fmt::format("{}: {} asked for, and the system has no more", name(), rounded_bytes(bytes)));
   return memory;
 }
 

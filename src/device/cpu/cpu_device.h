@@ -18,9 +18,7 @@ class CpuDevice : public Device {
   void zero(void* to, size_t bytes) override;
   void wait() override {}
   std::unique_ptr<Mark> mark() override;
-  void* allocate_host(size_t bytes) override {
-    return bytes == 0 ? nullptr : allocate_memory(bytes);
-  }
+  void* allocate_host(size_t bytes) override { return bytes == 0 ? nullptr : allocate_memory(bytes); }
   void release_host(void* memory) noexcept override { release_memory(memory); }
   std::unique_ptr<Recording> record(const std::function<void()>&) override { return nullptr; }
   ThreadPool* pool() const override { return pool_; }

@@ -8,7 +8,8 @@ namespace floe {
 void check_cuda(cudaError_t code, const char* what) {
   if (code == cudaSuccess) return;
   cudaGetLastError();  // an error that is not sticky must not meet the next call
-  if (code == cudaErrorMemoryAllocation) throw OutOfMemory(fmt::format("{}: {}", what, cudaGetErrorString(code)));
+  if (code == cudaErrorMemoryAllocation)
+    throw OutOfMemory(fmt::format("{}: {}", what, cudaGetErrorString(code)));
   throw Error(ErrorKind::device, fmt::format("{}: {}", what, cudaGetErrorString(code)));
 }
 

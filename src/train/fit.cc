@@ -26,8 +26,8 @@ bool take_earlier(TrainOptions* options) {
 
 }  // namespace
 
-FittedMemory fit_batch(const ModelConfig& config, const Program& program, const KernelTable& kernels,
-                       const Device& device, const std::function<void(const std::string&)>& note,
+FittedMemory fit_batch(const ModelConfig& config, const StepSizes& sizes, const KernelTable& kernels,
+                       Device& device, const std::function<void(const std::string&)>& note,
                        TrainOptions* options) {
   if (options->auto_batch && take_earlier(options))
     note(fmt::format("batch_tokens: {}, as the run to go on with has", options->batch.max_tokens));
@@ -39,13 +39,13 @@ FittedMemory fit_batch(const ModelConfig& config, const Program& program, const 
   BatchOptions batch = batch_options(*options, config);
   int64_t fitting = 0;
   if (options->auto_batch) {
-    fitting = tokens_that_fit(program, batch, parts, validation, memory.available);
+    fitting = tokens_that_fit(sizes, batch, parts, validation, memory.available);
     batch.max_tokens = std::max(fitting, least_tokens(batch));
   }
-  memory.needed = training_memory(program, batch, parts, validation);
+  memory.needed = training_memory(sizes, batch, parts, validation);
   const bool fits = options->auto_batch ? fitting > 0 : memory.needed.total() <= memory.available;
   if (!fits) {
-    if (!options->auto_batch) fitting = tokens_that_fit(program, batch, parts, validation, memory.available);
+    if (!options->auto_batch) fitting = tokens_that_fit(sizes, batch, parts, validation, memory.available);
     fail_user("{}", refusal_of(memory.needed, batch, device, memory.available, fitting));
   }
   if (options->auto_batch) {
@@ -57,29 +57,20 @@ FittedMemory fit_batch(const ModelConfig& config, const Program& program, const 
   return memory;
 }
 
-void reserve_arena(const FittedMemory& memory, const ModelConfig& config, const TrainOptions& options,
-                   const Device& device, TrainingEngine* engine) {
+void reserve_arena(const FittedMemory& memory, const StepSizes& sizes, const BatchOptions& batch,
+                   int64_t parts, const Device& device, TrainingEngine* engine) {
   if (memory.available == Device::kNoLimit) return;
-  const BatchOptions batch = batch_options(options, config);
-  const int64_t parts = options.micro_batches;
-  // Scratch memory differs by shape. On a GPU a shape's products are measured when they are bound, which only
-  // the one shape is worth.
-  std::vector<BatchShape> shapes = {memory.needed.shape};
-  if (device.on_host()) shapes = largest_shapes(batch, parts);
+  // On a GPU more than the plan: scratch memory too.
   TrainingMemory needed = memory.needed;
   try {
-    for (const BatchShape& shape : shapes) {
-      for (const ProgramEntry& entry : engine->program().entries) {
-        const size_t arena = engine->session().needs(entry.name, step_binding(entry, shape)).arena;
-        needed.arena = std::max(needed.arena, arena);
-      }
+    for (const ProgramEntry& entry : engine->program().entries) {
+      const Binding binding = step_binding(entry, needed.shape);
+      needed.arena = std::max(needed.arena, engine->session().needs(entry.name, binding).arena);
     }
     engine->session().reserve(needed.arena);
   } catch (const OutOfMemory&) {
-    const int64_t fitting =
-        tokens_that_fit(engine->program(), batch, parts, needed.validation, memory.available);
-    fail_user("{}",
-              refusal_of(needed, batch, device, memory.available, std::min(fitting, batch.max_tokens - 1)));
+    const int64_t fitting = tokens_that_fit(sizes, batch, parts, needed.validation, memory.available);
+    fail_user("{}", refusal_of(needed, batch, device, memory.available, std::min(fitting, batch.max_tokens - 1)));
   }
 }
 

@@ -21,13 +21,13 @@ struct FittedMemory {
 // Makes options->batch.max_tokens a number where it is found (auto_batch): that of the run in options->output
 // which will be resumed, else the most that fits; `note` hears of it. Throws Error{user} where the batches do
 // not fit, with what they need, what there is and which batch_tokens would fit.
-FittedMemory fit_batch(const ModelConfig& config, const Program& program, const KernelTable& kernels,
-                       const Device& device, const std::function<void(const std::string&)>& note,
+FittedMemory fit_batch(const ModelConfig& config, const StepSizes& sizes, const KernelTable& kernels,
+                       Device& device, const std::function<void(const std::string&)>& note,
                        TrainOptions* options);
 
 // Gives the engine's session the one arena that every batch fits in, so that what is there at the start is
 // there to the end. Throws as fit_batch() does.
-void reserve_arena(const FittedMemory& memory, const ModelConfig& config, const TrainOptions& options,
-                   const Device& device, TrainingEngine* engine);
+void reserve_arena(const FittedMemory& memory, const StepSizes& sizes, const BatchOptions& batch,
+                   int64_t parts, const Device& device, TrainingEngine* engine);
 
 }  // namespace floe

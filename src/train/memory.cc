@@ -14,10 +14,37 @@ constexpr size_t kSpare = 16;
 // More tokens than any update is trained with; a bisection must end somewhere.
 constexpr int64_t kMostTokens = int64_t{1} << 24;
 
-size_t state_bytes(const Program& program) {
+}  // namespace
+
+StepSizes::StepSizes(std::shared_ptr<const Program> program, const KernelTable& kernels, Device& device)
+    : program_(std::move(program)), none_(&device) {
+  if (device.on_host()) session_ = std::make_unique<Session>(program_, kernels, device, none_);
+}
+
+Session::Needs StepSizes::of(const ProgramEntry& entry, const BatchShape& shape) const {
+  const Binding binding = step_binding(entry, shape);
+  if (session_) return session_->needs(entry.name, binding);
+  return {.arena = plan_memory(entry, binding).arena};
+}
+
+StepSizes::Largest StepSizes::largest(const std::vector<BatchShape>& shapes) const {
+  Largest most;
+  for (const BatchShape& shape : shapes) {
+    for (const ProgramEntry& entry : program_->entries) {
+      const Session::Needs needs = of(entry, shape);
+      most.needs.packed = std::max(most.needs.packed, needs.packed);
+      if (needs.arena <= most.needs.arena) continue;
+      most.needs.arena = needs.arena;
+      most.shape = shape;
+    }
+  }
+  return most;
+}
+
+size_t StepSizes::states() const {
   std::set<std::string> seen;
   size_t bytes = 0;
-  for (const ProgramEntry& entry : program.entries) {
+  for (const ProgramEntry& entry : program_->entries) {
     for (const NamedSlot& state : entry.states) {
       if (!seen.insert(state.name).second) continue;
       const SlotSpec& slot = entry.slots[static_cast<size_t>(state.slot)];
@@ -26,8 +53,6 @@ size_t state_bytes(const Program& program) {
   }
   return bytes;
 }
-
-}  // namespace
 
 Binding step_binding(const ProgramEntry& entry, const BatchShape& shape) {
   const Binding known = {{"B", shape.rows}, {"S", shape.source}, {"T", shape.target}};
@@ -40,27 +65,22 @@ Binding step_binding(const ProgramEntry& entry, const BatchShape& shape) {
   return binding;
 }
 
-TrainingMemory training_memory(const Program& program, const BatchOptions& batch, int64_t parts,
+TrainingMemory training_memory(const StepSizes& sizes, const BatchOptions& batch, int64_t parts,
                                size_t validation) {
-  TrainingMemory memory{.states = state_bytes(program), .validation = validation};
-  for (const BatchShape& shape : largest_shapes(batch, parts)) {
-    for (const ProgramEntry& entry : program.entries) {
-      const size_t arena = plan_memory(entry, step_binding(entry, shape)).arena;
-      if (arena <= memory.arena) continue;
-      memory.arena = arena;
-      memory.shape = shape;
-    }
-  }
-  return memory;
+  const StepSizes::Largest most = sizes.largest(largest_shapes(batch, parts));
+  return {.states = sizes.states(),
+          .arena = most.needs.arena + most.needs.packed,
+          .validation = validation,
+          .shape = most.shape};
 }
 
-int64_t tokens_that_fit(const Program& program, const BatchOptions& batch, int64_t parts, size_t validation,
+int64_t tokens_that_fit(const StepSizes& sizes, const BatchOptions& batch, int64_t parts, size_t validation,
                         size_t available) {
   const size_t budget = available - available / kSpare;
   const auto fits = [&](int64_t tokens) {
     BatchOptions other = batch;
     other.max_tokens = tokens;
-    return training_memory(program, other, parts, validation).total() <= budget;
+    return training_memory(sizes, other, parts, validation).total() <= budget;
   };
   int64_t good = least_tokens(batch);
   if (!fits(good)) return 0;

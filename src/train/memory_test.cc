@@ -80,40 +80,41 @@ TEST(TrainingMemory, IsWhatTheStepThenTakes) {
     const BatchOptions batch{.max_tokens = 600, .max_length = 48, .length_multiple = 8};
     const auto device = open_test_device(1);
     TrainingProgram program = compile_training(tiny(), options, test_kernels(), device->kind());
-    const TrainingMemory memory = training_memory(*program.program, batch, parts, 0);
+    const TrainingMemory memory =
+        training_memory(StepSizes(program.program, test_kernels(), *device), batch, parts, 0);
     State state(device.get());
     TrainingEngine engine(tiny(), options, std::move(program), initial_weights(tiny(), 7), test_kernels(),
                           *device, state);
     EXPECT_EQ(memory.states, state.bytes());
     EXPECT_EQ(memory.total(), memory.states + memory.arena);
-    size_t arena = 0;
     for (const BatchShape& shape : largest_shapes(batch, parts)) {
       std::vector<BatchTensors> micro;
       for (int64_t part = 0; part < parts; ++part) micro.push_back(batch_of(shape));
       engine.update(micro, 1e-3F, 1, 1);
-      for (const ProgramEntry& entry : engine.program().entries)
-        arena = std::max(arena, plan_memory(entry, step_binding(entry, shape)).arena);
     }
-    EXPECT_EQ(memory.arena, arena);
-    EXPECT_GE(engine.session().arena_bytes(), memory.arena);
+    if (device->on_host()) {
+      EXPECT_EQ(memory.arena, engine.session().arena_bytes());
+    } else {
+      EXPECT_LE(memory.arena, engine.session().arena_bytes());  // which has room for feeds and scratch too
+    }
   }
 }
 
 TEST(TrainingMemory, FindsTheMostTokensThatFit) {
   const auto device = open_test_device(1);
-  const TrainingProgram program = compile_training(tiny(), {}, test_kernels(), device->kind());
+  const StepSizes sizes(compile_training(tiny(), {}, test_kernels(), device->kind()).program, test_kernels(), *device);
   BatchOptions batch{.max_length = 48, .length_multiple = 8};
   const auto total = [&](int64_t tokens) {
     batch.max_tokens = tokens;
-    return training_memory(*program.program, batch, 1, 1000).total();
+    return training_memory(sizes, batch, 1, 1000).total();
   };
   for (const size_t available : {total(48) * 2, total(5000), total(100'000)}) {
-    const int64_t tokens = tokens_that_fit(*program.program, batch, 1, 1000, available);
+    const int64_t tokens = tokens_that_fit(sizes, batch, 1, 1000, available);
     ASSERT_GE(tokens, 48);
     EXPECT_LE(total(tokens), available - available / 16);
     EXPECT_GT(total(tokens + tokens / 32 + 50), available - available / 16);
   }
-  EXPECT_EQ(tokens_that_fit(*program.program, batch, 1, 1000, total(48)), 0);  // nothing left for scratch
+  EXPECT_EQ(tokens_that_fit(sizes, batch, 1, 1000, total(48)), 0);  // nothing left for scratch
 }
 
 TEST(TrainingMemory, IsRefusedWithWhatItNeedsWhatThereIsAndWhatFits) {

@@ -111,12 +111,14 @@ class Trainer {
     engine.recompute = options_.recompute;
     engine.precision = options_.precision;
     TrainingProgram program = compile_training(config_, engine, kernels_, device_->kind());
-    const FittedMemory memory = fit_batch(config_, *program.program, kernels_, *device_, note_, &options_);
+    const StepSizes sizes(program.program, kernels_, *device_);
+    const FittedMemory memory = fit_batch(config_, sizes, kernels_, *device_, note_, &options_);
     Weights weights =
         begin_ ? std::move(begin_->weights) : initial_weights(config_, static_cast<uint32_t>(options_.seed));
     engine_ = std::make_unique<TrainingEngine>(config_, engine, std::move(program), std::move(weights),
                                                kernels_, *device_, state_);
-    reserve_arena(memory, config_, options_, *device_, engine_.get());
+    reserve_arena(memory, sizes, batch_options(options_, config_), options_.micro_batches, *device_,
+                  engine_.get());
   }
 
   // The position stays behind the last batch of an epoch until the next one is asked for.

@@ -9,7 +9,6 @@
 #include "compile/compile.h"
 #include "eval/evaluate.h"
 #include "ir/rewrite.h"
-#include "nn/kv_cache.h"
 #include "nn/transformer.h"
 #include "text/lines.h"
 #include "train/memory.h"
@@ -46,6 +45,17 @@ bool translates(const TrainOptions& options) {
          std::count(metrics.begin(), metrics.end(), "chrf") > 0;
 }
 
+DecodeEngineOptions search_engine(const TrainOptions& options, const ModelConfig& config) {
+  // One sentence of the greatest length with this beam always fits.
+  const int64_t beam = options.validation_beam;
+  DecodeEngineOptions decode;
+  decode.fit_beam = beam;
+  decode.max_rows = std::max(decode.max_rows, beam);
+  decode.cache_positions = std::max(decode.cache_positions, beam * config.max_positions);
+  decode.source_positions = std::max(decode.source_positions, config.max_positions);
+  return decode;
+}
+
 size_t weight_bytes(const ModelConfig& config) {
   size_t bytes = 0;
   for (const WeightSpec& spec : weight_table(config))
@@ -56,24 +66,12 @@ size_t weight_bytes(const ModelConfig& config) {
 }  // namespace
 
 size_t validation_bytes(const TrainOptions& options, const ModelConfig& config, const KernelTable& kernels,
-                        const Device& device) {
-  // On the CPU every session packs the matrices for its kernels: that of the loss, and those of the search.
-  const size_t packed = device.on_host() ? (translates(options) ? 2 : 1) : 0;
-  size_t bytes = weight_bytes(config) * (1 + packed);
-  const auto program = validation_program(options, config, kernels, device.kind());
-  const ProgramEntry& entry = program->entry(kEntry);
-  size_t arena = 0;
-  for (const BatchShape& shape : largest_shapes(validation_batch(options, config)))
-    arena = std::max(arena, plan_memory(entry, step_binding(entry, shape)).arena);
-  bytes += arena;
-  if (!translates(options)) return bytes;
-  const CacheOptions caches;
-  SymbolTable symbols;
-  const Binding blocks = {
-      {"self_blocks", options.validation_beam * config.max_positions},
-      {"cross_blocks", (config.max_positions + caches.cross_block - 1) / caches.cross_block}};
-  for (const CacheSpec& spec : cache_table(config, caches, &symbols))
-    bytes += static_cast<size_t>(product(spec.type.dims).evaluate(blocks)) * size_of(spec.type.dtype);
+                        Device& device) {
+  const StepSizes sizes(validation_program(options, config, kernels, device.kind()), kernels, device);
+  const Session::Needs loss = sizes.largest(largest_shapes(validation_batch(options, config))).needs;
+  size_t bytes = weight_bytes(config) + loss.arena + loss.packed;
+  if (translates(options))
+    bytes += DecodeEngine::least_bytes(config, kernels, device, search_engine(options, config));
   return bytes;
 }
 
@@ -116,17 +114,11 @@ Validator::Validator(const TrainOptions& options, const ModelConfig& config,
     state_.set_zero(spec.name, spec.type().dtype, spec.dims);
   const size_t still_to_pack = reserve();
   if (!translates(options)) return;
-  // One sentence of the greatest length with this beam always fits.
-  const int64_t beam = options.validation_beam;
-  DecodeEngineOptions decode;
-  decode.fit_beam = beam;
+  DecodeEngineOptions decode = search_engine(options, config);
   decode.keep_free = still_to_pack;
-  decode.max_rows = std::max(decode.max_rows, beam);
-  decode.cache_positions = std::max(decode.cache_positions, beam * config.max_positions);
-  decode.source_positions = std::max(decode.source_positions, config.max_positions);
   engine_ = std::make_unique<DecodeEngine>(config, state_, kernels, device, decode);
   TranslatorOptions search;
-  search.search.beam = beam;
+  search.search.beam = options.validation_beam;
   translator_ = std::make_unique<Translator>(text_, *engine_, search, [this](const std::string& warning) {
     if (!translated_) note_(options_.valid_source + ": " + warning);
   });

@@ -59,10 +59,10 @@ class Validator {
   bool translated_ = false;
 };
 
-// What a validator of such a run will take of its device, about: the copy of the weights, the arena of the
-// loss and the least caches for translations. A DecodeEngine makes its own fit what is left.
+// What a validator of such a run will take of its device: the copy of the weights, the arena of the loss, and
+// what the least search takes. (With more memory its DecodeEngine takes more.)
 size_t validation_bytes(const TrainOptions& options, const ModelConfig& config, const KernelTable& kernels,
-                        const Device& device);
+                        Device& device);
 
 // What a model folder says of the text: one tokenizer for both sides or two, lengths from the config.
 ModelText model_text(const ModelConfig& config, const TrainTokenizers& tokenizers);

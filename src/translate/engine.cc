@@ -37,8 +37,8 @@ SearchOptions greedy(SearchOptions search) {
 
 }  // namespace
 
-DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const KernelTable& kernels,
-                           Device& device, DecodeEngineOptions options)
+DecodeEngine::DecodeEngine(WithoutCaches, const ModelConfig& config, State& state,
+                           const KernelTable& kernels, Device& device, DecodeEngineOptions options)
     : config_(config), state_(state), kernels_(kernels), device_(device), options_(std::move(options)) {
   config_.validate();
   at_least_one("max_rows", options_.max_rows);
@@ -61,6 +61,11 @@ DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const Kernel
       .cached = options_.cached};
 
   if (config_.has_encoder()) encoder_ = session_of({encode_graph(config_, cache_)});
+}
+
+DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const KernelTable& kernels,
+                           Device& device, DecodeEngineOptions options)
+    : DecodeEngine(WithoutCaches{}, config, state, kernels, device, std::move(options)) {
   if (options_.fit_beam > 0) room_ = fitted_room();
   for (const CacheShape& cache : cache_shapes(room_)) {
     state_.set_zero(cache.name, cache.dtype, cache.shape);

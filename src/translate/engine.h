@@ -43,6 +43,11 @@ class DecodeEngine : public SequenceDecoder {
                DecodeEngineOptions options = {});
   ~DecodeEngine() override;
 
+  // The least that an engine with these options takes of its device beside the weights: with room for one
+  // sentence of the greatest length and options.fit_beam.
+  static size_t least_bytes(const ModelConfig& config, const KernelTable& kernels, Device& device,
+                            const DecodeEngineOptions& options);
+
   // Throws Error{user}: an option out of range; a row that is empty, longer than the model takes, or holds an
   // id that is not in the vocabulary (naming row and id). OutOfMemory: a row that does not fit the caches
   // even alone (several that do not fit together take turns), or a step for which memory does not suffice;
@@ -66,6 +71,10 @@ class DecodeEngine : public SequenceDecoder {
   Profile profile() const;
 
  private:
+  struct WithoutCaches {};
+  DecodeEngine(WithoutCaches, const ModelConfig& config, State& state, const KernelTable& kernels,
+               Device& device, DecodeEngineOptions options);
+
   using Results = std::vector<std::vector<Hypothesis>>;
   struct CacheShape {
     std::string name;

@@ -68,6 +68,12 @@ size_t DecodeEngine::bytes_for(int64_t sentences) {
   return bytes + arena + packed;
 }
 
+size_t DecodeEngine::least_bytes(const ModelConfig& config, const KernelTable& kernels, Device& device,
+                                 const DecodeEngineOptions& options) {
+  State none(&device);
+  return DecodeEngine(WithoutCaches{}, config, none, kernels, device, options).bytes_for(1);
+}
+
 SearchRoom DecodeEngine::fitted_room() {
   const size_t available = device_.memory_available();
   if (available == Device::kNoLimit) return room_;

@@ -23,16 +23,16 @@ TEST_F(TrainingMemoryLimit, RefusesABatchBeforeItReadsAnyTextAndNamesOneThatFits
   ASSERT_EQ(train(flags("first", {{"max-updates", "1"}})).code, 0);
   const Flags tokenizer = {{"source-tokenizer", path("first/tokenizer.model")},
                            {"target-tokenizer", path("first/tokenizer.model")},
-                           {"memory-limit", "4MiB"}};
+                           {"memory-limit", "12MiB"}};
   Flags large = tokenizer;
   large["batch-tokens"] = "100000";
   large["train-source"] = path("nothing.src");  // it does not come to that
   const Outcome refused = train(flags("run", large));
   expect_refusal(
       refused, AllOf(HasSubstr("option batch_tokens: 100000 needs "), HasSubstr(" of weights and moments, "),
-                     HasSubstr("; cpu has "), HasSubstr("(memory_limit 4MiB)"), EndsWith(" would fit\n")));
+                     HasSubstr("; cpu has "), HasSubstr("(memory_limit 12MiB)"), EndsWith(" would fit\n")));
   EXPECT_FALSE(has("run"));
-  const std::string words = "(memory_limit 4MiB); ";
+  const std::string words = "(memory_limit 12MiB); ";
   Flags fitting = tokenizer;
   fitting["batch-tokens"] = std::to_string(number_after(refused.err, words));
   const Outcome run = train(flags("run", fitting));
@@ -40,17 +40,17 @@ TEST_F(TrainingMemoryLimit, RefusesABatchBeforeItReadsAnyTextAndNamesOneThatFits
   EXPECT_EQ(metrics("run", "validation").size(), 2u);  // which translated too
 
   Flags tiny = tokenizer;
-  tiny["memory-limit"] = "100KiB";
+  tiny["memory-limit"] = "2500KiB";
   expect_refusal(train(flags("none", tiny)), HasSubstr("; not even one sentence of max_length 24 fits"));
   expect_refusal(train(flags("none", {{"memory-limit", "4GB"}})),
                  HasSubstr("option memory_limit: '4GB' is no amount of memory"));
 }
 
 TEST_F(TrainingMemoryLimit, FindsTheLargestBatchAndGoesOnWithIt) {
-  const Flags found = {{"batch-tokens", "auto"}, {"memory-limit", "3MiB"}, {"max-updates", "20"}};
+  const Flags found = {{"batch-tokens", "auto"}, {"memory-limit", "12MiB"}, {"max-updates", "20"}};
   const Outcome run = train(flags("run", found));
   ASSERT_EQ(run.code, 0) << run.err;
-  EXPECT_THAT(run.err, HasSubstr(", the most for which 3.00 MiB suffice: "));
+  EXPECT_THAT(run.err, HasSubstr(", the most for which 12.00 MiB suffice: "));
   const int64_t tokens = number_after(run.err, "batch_tokens: ");
   EXPECT_GT(tokens, 24);
   EXPECT_THAT(bytes("run/options.toml"), HasSubstr("batch_tokens = " + std::to_string(tokens) + "  #"));

@@ -412,13 +412,13 @@ TEST_F(Messages, AMemoryLimitChangesNoTranslation) {
     input += "\n";
   }
   const std::string run = "translate --scores --model " + model();
-  const Outcome free = floe(run, input), limited = floe(run + " --memory-limit 0.25MiB", input);
+  const Outcome free = floe(run, input), limited = floe(run + " --memory-limit 0.4MiB", input);
   EXPECT_EQ(limited.code, 0) << limited.err;
   EXPECT_EQ(limited.out, free.out);
   EXPECT_EQ(limited.err, "");
   const std::string source = files_.write("source", input);
   const std::string score = "score --model " + model() + " --source " + source + " --target " + source;
-  EXPECT_EQ(floe(score + " --memory-limit 0.25MiB").out, floe(score).out);
+  EXPECT_EQ(floe(score + " --memory-limit 0.4MiB").out, floe(score).out);
 }
 
 TEST_F(Messages, NameWhatTrainingLacks) {

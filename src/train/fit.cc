@@ -70,7 +70,8 @@ void reserve_arena(const FittedMemory& memory, const StepSizes& sizes, const Bat
     engine->session().reserve(needed.arena);
   } catch (const OutOfMemory&) {
     const int64_t fitting = tokens_that_fit(sizes, batch, parts, needed.validation, memory.available);
-    fail_user("{}", refusal_of(needed, batch, device, memory.available, std::min(fitting, batch.max_tokens - 1)));
+    fail_user("{}",
+              refusal_of(needed, batch, device, memory.available, std::min(fitting, batch.max_tokens - 1)));
   }
 }
 

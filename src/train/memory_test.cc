@@ -102,7 +102,8 @@ TEST(TrainingMemory, IsWhatTheStepThenTakes) {
 
 TEST(TrainingMemory, FindsTheMostTokensThatFit) {
   const auto device = open_test_device(1);
-  const StepSizes sizes(compile_training(tiny(), {}, test_kernels(), device->kind()).program, test_kernels(), *device);
+  const StepSizes sizes(compile_training(tiny(), {}, test_kernels(), device->kind()).program, test_kernels(),
+                        *device);
   BatchOptions batch{.max_length = 48, .length_multiple = 8};
   const auto total = [&](int64_t tokens) {
     batch.max_tokens = tokens;

@@ -37,8 +37,8 @@ SearchOptions greedy(SearchOptions search) {
 
 }  // namespace
 
-DecodeEngine::DecodeEngine(WithoutCaches, const ModelConfig& config, State& state,
-                           const KernelTable& kernels, Device& device, DecodeEngineOptions options)
+DecodeEngine::DecodeEngine(WithoutCaches, const ModelConfig& config, State& state, const KernelTable& kernels,
+                           Device& device, DecodeEngineOptions options)
     : config_(config), state_(state), kernels_(kernels), device_(device), options_(std::move(options)) {
   config_.validate();
   at_least_one("max_rows", options_.max_rows);

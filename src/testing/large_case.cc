@@ -39,8 +39,7 @@ std::set<int64_t> rows_to_compare(int64_t rows, const std::vector<View>& tensors
     for (const int64_t elements : {kLarge, 2 * kLarge, kLarge / static_cast<int64_t>(size_of(view.dtype)),
                                    2 * kLarge / static_cast<int64_t>(size_of(view.dtype))}) {
       // Its rows may be several to one of the result, or the other way round.
-      add_around(static_cast<int64_t>(static_cast<double>(elements / width) * static_cast<double>(rows) /
-                                      static_cast<double>(view.dims[0])));
+      add_around(elements / width * rows / view.dims[0]);
     }
   }
   std::mt19937_64 random(9);

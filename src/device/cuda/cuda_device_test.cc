@@ -5,17 +5,18 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 
 #include "base/error.h"
 #include "device/cuda/check.h"
-#include "testing/test_device.h"
+#include "device/device.h"
 
 namespace floe {
 namespace {
 
 // Ends the process: 0 when every later call told of the failure as what it is.
 [[noreturn]] void break_device_and_allocate() {
-  const auto device = open_test_device();
+  const auto device = open_cuda_device();
   const auto module = device->build("extern \"C\" __global__ void halt(int) { __trap(); }\n");
   int nothing = 0;
   void* arguments[] = {&nothing};
@@ -47,7 +48,8 @@ namespace {
 }
 
 TEST(BrokenDevice, IsNotTakenForOneWithoutMemory) {
-  FLOE_NEEDS_CUDA();
+  std::string why_not;
+  if (!has_cuda_device(&why_not)) GTEST_SKIP() << why_not;
   // The child begins anew: CUDA does not survive a fork.
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(break_device_and_allocate(), testing::ExitedWithCode(0), "");

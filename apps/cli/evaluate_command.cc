@@ -8,7 +8,6 @@
 #include "device/device.h"
 #include "eval/evaluate.h"
 #include "text/lines.h"
-#include "threads.h"
 #include "translate/stream.h"
 #include "translation_flags.h"
 
@@ -27,7 +26,7 @@ std::vector<std::string> translations(const Flags& flags) {
   ModelFile model = load_model(flags.translation.model);
   const TranslatorOptions options = flags.translation.options(model.generation);
   LineReader reader(flags.source, flags.translation.strict ? InvalidUtf8::refuse : InvalidUtf8::replace);
-  const std::unique_ptr<Device> device = flags.translation.open();
+  const std::unique_ptr<Device> device = flags.translation.device.open();
   ModelSession session(std::move(model), *device, flags.translation.session(options));
   Translator translator =
       session.translator(options, [&](const std::string& text) { warn(flags.source + ": " + text); });

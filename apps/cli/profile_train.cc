@@ -17,9 +17,9 @@ namespace {
 
 struct Flags {
   ProfileFlags profile;
-  std::string which = "base", device = "cpu", precision = "f32";
+  DeviceFlags device;
+  std::string which = "base", precision = "f32";
   std::optional<int64_t> batch, source, target;
-  int threads = 0;
   bool quick = false;
 };
 
@@ -30,7 +30,7 @@ void take(const char* option, const std::optional<int64_t>& given, int64_t* size
 }
 
 TrainCase case_of(const Flags& flags) {
-  const std::vector<TrainCase> cases = train_cases({flags.which, flags.device != "cpu", flags.quick});
+  const std::vector<TrainCase> cases = train_cases({flags.which, flags.device.device != "cpu", flags.quick});
   if (cases.size() > 1) throw UsageError("--case all: a profile is of one case");
   TrainCase c = cases.front();
   take("--batch", flags.batch, &c.batch);
@@ -55,7 +55,7 @@ int run(const Flags& flags) {
   TrainingEngineOptions options;
   options.optimizer.clip_norm = 1;
   options.precision = precision_of(flags.precision);
-  const std::unique_ptr<Device> device = device_of(flags.device, flags.threads);
+  const std::unique_ptr<Device> device = flags.device.open();
   KernelTable kernels;
   add_all_kernels(device->kind(), kernels);
   const ModelConfig config = config_of(c);
@@ -114,9 +114,8 @@ Run profile_train(CLI::App& app) {
   app.add_option("--batch", flags->batch, "sentences of the batch; the case's unless given");
   app.add_option("--source", flags->source, "tokens of each source sentence; the case's unless given");
   app.add_option("--target", flags->target, "tokens of each target sentence; the case's unless given");
-  app.add_option("--device", flags->device, "cpu (unless given) or cuda");
+  flags->device.add_to(app);
   app.add_option("--precision", flags->precision, "f32 (unless given) or, on cuda, bf16");
-  app.add_option("--threads", flags->threads, "processor threads; all of them unless given");
   app.add_flag("--quick", flags->quick, "a tiny model: shows that it works");
   flags->profile.add_to(app);
   return [flags] { return run(*flags); };

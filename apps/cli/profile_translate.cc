@@ -34,7 +34,7 @@ int run(const Flags& flags) {
   ModelFile model = load_model(flags.translation.model);
   const TranslatorOptions options = flags.translation.options(model.generation);
   const std::vector<std::string> lines = lines_of(flags.input);
-  const std::unique_ptr<Device> device = flags.translation.open();
+  const std::unique_ptr<Device> device = flags.translation.device.open();
   ModelSession session(std::move(model), *device, flags.translation.session(options));
   Translator translator = session.translator(options, warn);
   const auto translate_all = [&] {

@@ -19,8 +19,7 @@ constexpr size_t kChunkLines = 4096;
 struct Flags {
   std::string model, source, target, output = "-";
   ScorerOptions scorer;
-  std::string device = "cpu";
-  int threads = 0;
+  DeviceFlags device;
 };
 
 struct Total {
@@ -42,7 +41,7 @@ int run(const Flags& flags) {
   require(flags.target, "--target");
   const InvalidUtf8 invalid = flags.scorer.strict ? InvalidUtf8::refuse : InvalidUtf8::replace;
   const LinePairs pairs = read_pairs(flags.source, flags.target, invalid);
-  const std::unique_ptr<Device> device = device_of(flags.device, flags.threads);
+  const std::unique_ptr<Device> device = flags.device.open();
   Scorer scorer(load_model(flags.model), flags.scorer, *device, warn);
   Output output(flags.output);
   Total total;
@@ -76,8 +75,7 @@ Run score_command(CLI::App& app) {
   app.add_option("--output", flags->output, "a line a pair: log probability, the same per token, tokens");
   app.add_option("--batch-tokens", flags->scorer.batch_tokens, "padded tokens of both sides at once");
   app.add_flag("--strict", flags->scorer.strict, "over-long lines and invalid UTF-8 are errors");
-  app.add_option("--device", flags->device, "cpu (unless given) or cuda");
-  app.add_option("--threads", flags->threads, "processor threads; all of them unless given");
+  flags->device.add_to(app);
   return [flags] { return run(*flags); };
 }
 

@@ -9,7 +9,6 @@
 #include "device/device.h"
 #include "output.h"
 #include "text/lines.h"
-#include "threads.h"
 #include "translate/stream.h"
 #include "translation_flags.h"
 #include "translation_json.h"
@@ -75,7 +74,7 @@ int run(const Flags& flags) {
   options.attention = {
       .wanted = !flags.alignments.empty(), .layer = flags.alignment_layer, .heads = flags.alignment_heads};
   const StreamInput input = inputs(flags);
-  const std::unique_ptr<Device> device = flags.translation.open();
+  const std::unique_ptr<Device> device = flags.translation.device.open();
   ModelSession session(std::move(model), *device, flags.translation.session(options));
   const std::string name = flags.input == "-" ? "standard input" : flags.input;
   Translator translator =

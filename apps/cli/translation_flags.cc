@@ -2,8 +2,6 @@
 
 #include <CLI/CLI.hpp>
 
-#include "threads.h"
-
 namespace floe {
 namespace {
 
@@ -43,9 +41,8 @@ void TranslationFlags::add_to(CLI::App& app) {
   app.add_option("--language", language, "of the source, for --split-sentences: en, zh, ...");
   app.add_flag("--strict", strict, "over-long lines and invalid UTF-8 are errors");
   app.add_option("--batch-tokens", batch_tokens, "padded tokens times beams at once");
-  app.add_option("--device", device, "cpu (unless given) or cuda");
+  device.add_to(app);
   app.add_option("--precision", precision, "f32 (unless given) or, on cuda, bf16");
-  app.add_option("--threads", threads, "processor threads; all of them unless given");
   app.add_flag("--no-kv-cache", no_kv_cache, "read the whole prefix anew at each step, to compare");
 }
 
@@ -78,7 +75,5 @@ ModelSessionOptions TranslationFlags::session(const TranslatorOptions& options) 
   parse(precision, &chosen);
   return {.kv_cache = !no_kv_cache, .beam = options.search.beam, .precision = chosen};
 }
-
-std::unique_ptr<Device> TranslationFlags::open() const { return device_of(device, threads); }
 
 }  // namespace floe

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "command.h"
+#include "threads.h"
 #include "translate/model_session.h"
 
 namespace floe {
@@ -24,13 +25,12 @@ struct TranslationFlags {
   bool replace_unknown = false, split_sentences = false, strict = false, no_kv_cache = false;
   std::string language = "en";
   std::optional<int64_t> batch_tokens;
-  std::string device = "cpu", precision = "f32";
-  int threads = 0;
+  DeviceFlags device;
+  std::string precision = "f32";
 
   void add_to(CLI::App& app);
   TranslatorOptions options(const GenerationDefaults& defaults) const;
   ModelSessionOptions session(const TranslatorOptions& options) const;
-  std::unique_ptr<Device> open() const;
 };
 
 }  // namespace floe

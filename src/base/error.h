@@ -23,6 +23,13 @@ class Error : public std::runtime_error {
   ErrorKind kind_;
 };
 
+// An Error{device}: memory that was asked for is not to be had. Nothing is broken: with less at once it may
+// work.
+class OutOfMemory : public Error {
+ public:
+  explicit OutOfMemory(const std::string& text) : Error(ErrorKind::device, text) {}
+};
+
 template <class... Args>
 [[noreturn]] void fail_user(fmt::format_string<Args...> text, Args&&... args) {
   throw Error(ErrorKind::user, fmt::format(text, std::forward<Args>(args)...));

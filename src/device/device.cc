@@ -1,7 +1,9 @@
 #include "device/device.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "device/cpu/cpu_device.h"
 
@@ -21,6 +23,45 @@ std::unique_ptr<Device::Module> Device::build(const std::string&) {
   fail_bug(__FILE__, __LINE__, fmt::format("{} compiles no source", name()));
 }
 
+void Device::claim(size_t bytes) {
+  size_t used = in_use_;
+  do {
+    if (bytes > limit_ || used > limit_ - bytes) {
+      throw OutOfMemory(fmt::format("{}: {} asked for with {} in use, above the memory limit of {}", name(),
+                                    rounded_bytes(bytes), rounded_bytes(used), rounded_bytes(limit_)));
+    }
+  } while (!in_use_.compare_exchange_weak(used, used + bytes));
+}
+
+void* Device::allocate(size_t bytes) {
+  if (bytes == 0) return nullptr;
+  claim(bytes);
+  try {
+    return allocate_memory(bytes);
+  } catch (...) {
+    unclaim(bytes);
+    throw;
+  }
+}
+
+void Device::release(void* memory, size_t bytes) noexcept {
+  if (memory == nullptr) return;
+  release_memory(memory);
+  unclaim(bytes);
+}
+
+size_t Device::memory_available() const {
+  const size_t limit = limit_, used = in_use_;
+  const size_t below = limit == kNoLimit ? kNoLimit : limit - std::min(limit, used);
+  return std::min(below, free_memory());
+}
+
+MemoryClaim& MemoryClaim::operator=(MemoryClaim&& other) noexcept {
+  std::swap(device_, other.device_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
 DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&& other) noexcept {
   std::swap(device_, other.device_);
   std::swap(data_, other.data_);
@@ -29,7 +70,7 @@ DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&& other) noexcept {
 }
 
 void DeviceBuffer::reset() noexcept {
-  if (data_ != nullptr) device_->release(data_);
+  if (data_ != nullptr) device_->release(data_, bytes_);
   data_ = nullptr;
   bytes_ = 0;
 }

@@ -2,11 +2,14 @@
 // asked for. The CPU's memory is the host's and its queue is the caller; a GPU's work goes on after a call
 // has returned, until wait().
 #pragma once
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace floe {
 
@@ -50,10 +53,25 @@ class Device {
   virtual std::string name() const = 0;  // "NVIDIA H100 80GB HBM3"
   bool on_host() const { return kind() == DeviceKind::cpu; }
 
-  // Not zeroed, aligned to 256 bytes; null for 0 bytes. Throws Error{device} with the bytes asked for and
-  // those free.
-  virtual void* allocate(size_t bytes) = 0;
-  virtual void release(void* memory) noexcept = 0;
+  // Not zeroed, aligned to 256 bytes; null for 0 bytes. Throws OutOfMemory with the bytes asked for and those
+  // in use with their limit, or those free.
+  void* allocate(size_t bytes);
+  void release(void* memory, size_t bytes) noexcept;
+  // Counts host memory that its owner got elsewhere as used on this device. Throws as allocate() does.
+  void claim(size_t bytes);
+  void unclaim(size_t bytes) noexcept { in_use_.fetch_sub(bytes); }
+
+  // From now on nothing is given that would take what is in use above the limit. Counted is, on the CPU and a
+  // GPU alike, what programs run on: tensors of a State, a session's arena (values, workspaces, feeds on a
+  // GPU), weights packed for its kernels, and on a GPU a program's constants. Not counted is what the host
+  // holds beside them, such as text, batches and a model or checkpoint while it is read or written, and what
+  // driver and libraries take for themselves, such as code and recordings.
+  void set_memory_limit(size_t bytes) { limit_ = bytes; }
+  size_t memory_limit() const { return limit_; }
+  size_t memory_in_use() const { return in_use_; }
+  // What can still be had: below the limit and, on a GPU, free. kNoLimit: nobody knows of a bound.
+  size_t memory_available() const;
+  static constexpr size_t kNoLimit = SIZE_MAX;
 
   // Queued. `from` of upload() must stay as it is until the copy is done, `to` of download() is filled only
   // then.
@@ -81,6 +99,15 @@ class Device {
 
   // As the device itself reports it, of all that runs on it. 0 on the CPU.
   virtual size_t reported_in_use() const { return 0; }
+
+ protected:
+  virtual void* allocate_memory(size_t bytes) = 0;  // above 0; throws OutOfMemory
+  virtual void release_memory(void* memory) noexcept = 0;
+  virtual size_t free_memory() const { return kNoLimit; }
+
+ private:
+  std::atomic<size_t> limit_ = kNoLimit;
+  std::atomic<size_t> in_use_ = 0;
 };
 
 // Memory of a device, released with the object.
@@ -100,6 +127,22 @@ class DeviceBuffer {
  private:
   Device* device_ = nullptr;
   void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+// Bytes that a device counts as used for as long as the object lives.
+class MemoryClaim {
+ public:
+  MemoryClaim() = default;
+  MemoryClaim(Device& device, size_t bytes) : device_(&device), bytes_(bytes) { device.claim(bytes); }
+  MemoryClaim(MemoryClaim&& other) noexcept { *this = std::move(other); }
+  MemoryClaim& operator=(MemoryClaim&& other) noexcept;
+  ~MemoryClaim() {
+    if (device_ != nullptr) device_->unclaim(bytes_);
+  }
+
+ private:
+  Device* device_ = nullptr;
   size_t bytes_ = 0;
 };
 

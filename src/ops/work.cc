@@ -42,6 +42,27 @@ Dim matmul(const Args& args) {
   return args.out().size() * (2 * k + Dim(after));
 }
 
+// The product and what comes after it. The norm before it is counted as the norm's own op is.
+Dim row_linear(const Args& args) {
+  const Attrs& attrs = args.node.attrs;
+  int64_t after = (attrs.flag("bias", false) ? 1 : 0) + (attrs.flag("residual", false) ? 1 : 0);
+  if (const std::string activation = attrs.text("activation", ""); !activation.empty())
+    after += operations(find_scalar_function(activation)->value);
+  const std::string norm = attrs.text("norm", "");
+  const int64_t before = norm.empty() ? 0 : norm == "layer_norm" ? 7 : 4;
+  return args.out().size() * (2 * args.in(0).dim(-1) + Dim(after)) + before * args.in(0).size();
+}
+
+// dy^T x, and the sum of dy's rows.
+Dim linear_grad(const Args& args) { return 2 * args.in(0).dim(-1) * args.in(1).size() + args.in(1).size(); }
+
+// Of every parameter's elements; the last four operands are scalars.
+Dim adamw(const Args& args) {
+  Dim sum;
+  for (size_t i = 0; i + 4 < args.inputs.size(); i += 4) sum = sum + 15 * args.in(i).size();
+  return sum;
+}
+
 // Pairs of a query and a key that it sees, over batch and heads. Exact where there are no more queries than
 // keys, as everywhere in a model.
 Dim attended(const Args& args) {
@@ -114,6 +135,15 @@ Dim cache_append_bytes(const Args& args) {
   return 2 * bytes_of(args.in(1)) + bytes_of(args.in(2)) + bytes_of(args.in(3));
 }
 
+Dim cache_append_pair_bytes(const Args& args) {
+  return 2 * (bytes_of(args.in(2)) + bytes_of(args.in(3))) + bytes_of(args.in(4)) + bytes_of(args.in(5));
+}
+
+// The lines that are new.
+Dim search_keep_bytes(const Args& args) {
+  return 2 * (bytes_of(args.in(3)) + bytes_of(args.in(4)) + bytes_of(args.in(5)));
+}
+
 // Of the history only the lines of rows that are there.
 Dim search_penalties_bytes(const Args& args) {
   Dim bytes = 2 * bytes_of(args.in(0)) + bytes_of({args.in(1).dtype, {args.in(0).dim(0), args.in(1).dim(1)}});
@@ -135,6 +165,8 @@ struct Row {
 
 constexpr Row kRows[] = {
     {"matmul", matmul, nullptr, true},
+    {"row_linear", row_linear, nullptr, true},
+    {"linear_grad", linear_grad, nullptr, true},
     {"attention", attention, nullptr, true},
     {"attention_grad", attention_grad, nullptr, true},
     {"attention_weights", attention_weights, nullptr, true},
@@ -160,7 +192,7 @@ constexpr Row kRows[] = {
     {"rope", each_of_input<3>},
     {"sum_squares", sum_squares},
     // scale; m (3), v (4); correction, root and eps; decay, quotient, rate and difference
-    {"adamw", each_of_input<15>},
+    {"adamw", adamw},
     {"embedding", nothing, embedding_bytes},
     {"embedding_grad", added},
     {"top_k", each_of_input<1>},
@@ -171,7 +203,10 @@ constexpr Row kRows[] = {
     {"search_penalties", nothing, search_penalties_bytes},
     {"beam_advance", nothing},
     {"beam_rows", nothing, beam_rows_bytes},
+    {"search_turn", nothing},
+    {"search_keep", nothing, search_keep_bytes},
     {"cache_append", nothing, cache_append_bytes},
+    {"cache_append_pair", nothing, cache_append_pair_bytes},
     {"slice", nothing, slice_bytes},
     {"transpose", nothing},
     {"concat", nothing},

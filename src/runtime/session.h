@@ -67,6 +67,17 @@ class Session {
   bool runs_ahead() const { return !device_.on_host(); }
   const std::vector<View>& results(uint64_t ticket);
 
+  // What a run with these dims will take: its arena, and weights packed for kernels that have not been packed
+  // yet. Kernels are bound for it, nothing is allocated or kept. Every dim of the entry must be given.
+  struct Needs {
+    size_t arena = 0;
+    size_t packed = 0;
+  };
+  Needs needs(std::string_view entry, const Binding& binding);
+  // Takes an arena of so many bytes now, so that runs that need no more never ask for memory. Throws
+  // OutOfMemory.
+  void reserve(size_t arena_bytes) { grow_arena(arena_bytes); }
+
   size_t arena_bytes() const;
   size_t packed_bytes() const;  // of weights in their kernels' own forms
   // Frees the arena and every binding: what a server does between bursts.
@@ -112,6 +123,7 @@ class Session {
   std::vector<std::string> changed_states_;  // that some entry updates
   struct Packed {
     Tensor data;
+    MemoryClaim claim;
     uint64_t generation = 0;  // of the state it was made from
   };
   std::map<std::string, Packed> packed_;

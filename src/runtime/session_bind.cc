@@ -166,6 +166,21 @@ void Session::gather_outputs(Bound& bound) const {
   bound.arena = rounded_up(bound.arena);
 }
 
+Session::Needs Session::needs(std::string_view entry_name, const Binding& binding) {
+  EntryState& entry_state = entry_named(entry_name);
+  for (const std::string& symbol : entry_state.symbols)
+    FLOE_CHECK(binding.contains(symbol), "entry '{}' has a dim '{}' without a value", entry_name, symbol);
+  const Bound bound = make_bound(entry_state, binding);
+  Needs needs{.arena = bound.arena};
+  std::map<std::string, size_t> fresh;
+  for (const BoundStep& step : bound.steps) {
+    if (!step.packed_key.empty() && packed_.find(step.packed_key) == packed_.end())
+      fresh[step.packed_key] = step.kernel.pack.bytes;
+  }
+  for (const auto& [key, bytes] : fresh) needs.packed += bytes;
+  return needs;
+}
+
 bool Session::is_frozen(const ProgramEntry& entry, const SlotSpec& slot) const {
   const StorageSpec& storage = entry.storages[static_cast<size_t>(slot.storage)];
   return storage.kind == StorageSpec::Kind::state && slot.offset == Dim(0) &&
@@ -199,6 +214,8 @@ void Session::bind_step(Bound& bound, size_t index) {
       const SlotSpec& slot = slot_of(spec.inputs[static_cast<size_t>(pack.input)]);
       step.packed_key = entry.storages[static_cast<size_t>(slot.storage)].name + "|" + pack.key;
     }
+  } catch (const OutOfMemory&) {
+    throw;  // stays what it is: whoever batches tries with less
   } catch (const Error& e) {
     throw Error(e.kind(), fmt::format("{} (step {} {}{}{})", e.what(), index, spec.op,
                                       spec.where.empty() ? "" : " in ", spec.where));
@@ -256,8 +273,10 @@ void Session::refresh(Bound& bound) {
     Packed& packed = packed_[step.packed_key];
     const BoundKernel::Pack& pack = step.kernel.pack;
     if (packed.generation != state_.generation()) {
-      if (packed.data.bytes() != pack.bytes)
+      if (packed.data.bytes() != pack.bytes) {
+        packed.claim = MemoryClaim(device_, pack.bytes);
         packed.data = Tensor(DType::u8, {static_cast<int64_t>(pack.bytes)});
+      }
       pack.make(step.inputs[static_cast<size_t>(pack.input)], packed.data.data(), *device_.pool());
       packed.generation = state_.generation();
     }

@@ -19,29 +19,65 @@ State::Entry& State::find(std::string_view name) const {
   return found->second;
 }
 
+// A tensor that a new one of this type and shape can take the memory of.
+State::Entry* State::same_kind(std::string_view name, DType dtype, const Shape& shape) {
+  const auto found = entries_.find(name);
+  if (found == entries_.end() || found->second.dtype != dtype || found->second.shape != shape) return nullptr;
+  return &found->second;
+}
+
+MemoryClaim State::claim(size_t bytes) const {
+  return counter_ == nullptr ? MemoryClaim() : MemoryClaim(*counter_, bytes);
+}
+
 void State::set(std::string_view name, Tensor value) {
-  ++generation_;
+  if (Entry* old = same_kind(name, value.dtype(), value.shape())) {
+    ++generation_;
+    if (device_ == nullptr) {
+      old->host = std::move(value);
+    } else {
+      device_->upload(old->memory.data(), value.data(), value.bytes());
+      device_->wait();
+    }
+    return;
+  }
   Entry entry;
   entry.dtype = value.dtype();
   entry.shape = value.shape();
   if (device_ == nullptr) {
+    entry.claim = claim(value.bytes());
     entry.host = std::move(value);
   } else {
     entry.memory = DeviceBuffer(*device_, value.bytes());
     device_->upload(entry.memory.data(), value.data(), value.bytes());
     device_->wait();
   }
+  ++generation_;
   entries_.insert_or_assign(std::string(name), std::move(entry));
 }
 
 void State::set_zero(std::string_view name, DType dtype, const Shape& shape) {
-  if (device_ == nullptr) return set(name, Tensor(dtype, shape));
+  const size_t bytes = bytes_of(dtype, shape);
+  Entry* old = same_kind(name, dtype, shape);
   ++generation_;
+  if (old != nullptr) {
+    if (device_ != nullptr) {
+      device_->zero(old->memory.data(), bytes);
+    } else if (bytes > 0) {
+      std::memset(old->host.data(), 0, bytes);
+    }
+    return;
+  }
   Entry entry;
   entry.dtype = dtype;
   entry.shape = shape;
-  entry.memory = DeviceBuffer(*device_, bytes_of(dtype, shape));
-  device_->zero(entry.memory.data(), entry.memory.bytes());
+  if (device_ == nullptr) {
+    entry.claim = claim(bytes);
+    entry.host = Tensor(dtype, shape);
+  } else {
+    entry.memory = DeviceBuffer(*device_, bytes);
+    device_->zero(entry.memory.data(), entry.memory.bytes());
+  }
   entries_.insert_or_assign(std::string(name), std::move(entry));
 }
 

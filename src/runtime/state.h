@@ -13,12 +13,13 @@ namespace floe {
 
 class State {
  public:
-  State() = default;  // on the host
-  // The device must outlive the state; null: the host.
-  explicit State(Device* device) : device_(device != nullptr && device->on_host() ? nullptr : device) {}
+  State() = default;  // on the host, and counted nowhere
+  // The device must outlive the state; it counts the tensors as memory in use, the CPU too. Null: the host.
+  explicit State(Device* device)
+      : counter_(device), device_(device != nullptr && device->on_host() ? nullptr : device) {}
 
   // Replaces a tensor of that name. Views of the old one become invalid; sessions notice through
-  // generation().
+  // generation(). Throws OutOfMemory, and the old one stays.
   void set(std::string_view name, Tensor value);
   void set_zero(std::string_view name, DType dtype, const Shape& shape);
   // What it holds now: the tensor itself on the host, else a copy made now, which the next call for this name
@@ -41,11 +42,16 @@ class State {
   struct Entry {
     Tensor host;  // on a device: the last copy made
     DeviceBuffer memory;
+    MemoryClaim claim;  // of `host`, where that is what the state is
     DType dtype = DType::f32;
     Shape shape;
   };
   Entry& find(std::string_view name) const;
 
+  Entry* same_kind(std::string_view name, DType dtype, const Shape& shape);
+  MemoryClaim claim(size_t bytes) const;
+
+  Device* counter_ = nullptr;
   Device* device_ = nullptr;
   // get() fills Entry::host.
   mutable std::map<std::string, Entry, std::less<>> entries_;

@@ -70,7 +70,37 @@ void check(const BatchOptions& options) {
   }
 }
 
+int64_t rows_for(const BatchOptions& options, int64_t width) {
+  const int64_t rows = options.max_tokens / width;
+  return options.max_sentences > 0 ? std::min(rows, options.max_sentences) : rows;
+}
+
 }  // namespace
+
+int64_t least_tokens(const BatchOptions& options) {
+  return round_up(options.max_length, options.length_multiple);
+}
+
+std::vector<BatchShape> largest_shapes(const BatchOptions& options, int64_t parts) {
+  check(options);
+  const int64_t step = options.length_multiple;
+  std::vector<BatchShape> shapes;
+  for (int64_t width = step; width <= round_up(options.max_length, step); width += step)
+    shapes.push_back({(rows_for(options, width) + parts - 1) / parts, width, width});
+  if (static_cast<int64_t>(shapes.size()) <= kMaxShapes) return shapes;
+  // What a step holds grows with rows, with tokens and with pairs of tokens. With rows = tokens / width a sum
+  // of the three is convex in the width, so that an end is the worst; unless a whole number of rows leaves
+  // tokens over there.
+  std::vector<BatchShape> worst = {shapes.front(), shapes.back()};
+  const auto add_largest = [&](auto size_of_shape) {
+    worst.push_back(*std::max_element(shapes.begin(), shapes.end(), [&](const auto& a, const auto& b) {
+      return size_of_shape(a) < size_of_shape(b);
+    }));
+  };
+  add_largest([](const BatchShape& s) { return s.rows * s.source; });
+  add_largest([](const BatchShape& s) { return s.rows * s.source * s.source; });
+  return worst;
+}
 
 PairCorpus pair_corpus(const IdSequences& source, const IdSequences& target) {
   FLOE_CHECK(source.size() == target.size(), "{} sources for {} targets", source.size(), target.size());
@@ -84,12 +114,7 @@ Batches::Batches(PairCorpus corpus, const BatchOptions& options)
   check(options_);
   if (corpus_.size > std::numeric_limits<uint32_t>::max())
     fail_user("batches: {} pairs are too many", corpus_.size);
-  if (options_.closed_shapes) {
-    const int64_t widest = round_up(options_.max_length, options_.length_multiple);
-    for (int64_t width = options_.length_multiple; width <= widest; width += options_.length_multiple) {
-      shapes_.push_back({rows_for(width), width, width});
-    }
-  }
+  if (options_.closed_shapes) shapes_ = largest_shapes(options_);
   uint64_t hash = 0xcbf29ce484222325;  // FNV-1a over 64-bit words
   const auto mix = [&hash](uint64_t word) { hash = (hash ^ word) * 0x100000001b3; };
   for (const int64_t option : {options_.max_tokens, options_.max_sentences, options_.max_length,
@@ -113,11 +138,6 @@ int64_t Batches::width_of(uint32_t pair) const {
   const size_t ids = std::max(corpus_.source(pair).size(), corpus_.target(pair).size()) + 1;
   if (ids > static_cast<size_t>(options_.max_length)) return 0;
   return round_up(static_cast<int64_t>(ids), options_.length_multiple);
-}
-
-int64_t Batches::rows_for(int64_t width) const {
-  const int64_t rows = options_.max_tokens / width;
-  return options_.max_sentences > 0 ? std::min(rows, options_.max_sentences) : rows;
 }
 
 void Batches::plan(uint64_t epoch) {
@@ -145,13 +165,13 @@ void Batches::plan(uint64_t epoch) {
     if (width == 0) continue;
     std::vector<uint32_t>& rows = open[width];
     rows.push_back(pair);
-    if (static_cast<int64_t>(rows.size()) == rows_for(width)) emit(&rows);
+    if (static_cast<int64_t>(rows.size()) == rows_for(options_, width)) emit(&rows);
   }
   // What is left over goes on into wider batches, so that an epoch has few small ones.
   std::vector<uint32_t> left;
   for (auto& [width, rows] : open) {
     for (const uint32_t pair : rows) {
-      if (static_cast<int64_t>(left.size()) + 1 > rows_for(width)) emit(&left);
+      if (static_cast<int64_t>(left.size()) + 1 > rows_for(options_, width)) emit(&left);
       left.push_back(pair);
     }
   }
@@ -190,7 +210,7 @@ BatchRef Batches::next() {
   batch.shape = {static_cast<int64_t>(batch.pairs.size()), source, target};
   if (options_.closed_shapes) {
     const int64_t width = std::max(source, target);
-    batch.shape = {rows_for(width), width, width};
+    batch.shape = {rows_for(options_, width), width, width};
   }
   ++position_.next;
   batch.last_of_epoch = position_.next == batches_in_epoch();

@@ -69,6 +69,13 @@ struct MicroBatch {
   int64_t target_tokens = 0;  // of this part
 };
 
+// The largest shapes that batches can have: of each width as many sentences as fit, both sides as wide. Of
+// more than kMaxShapes widths only those that can need the most memory. Throws Error{user} as Batches does.
+// `parts`: of a micro-batch, when a batch is cut into so many.
+std::vector<BatchShape> largest_shapes(const BatchOptions& options, int64_t parts = 1);
+// The least max_tokens: one sentence of max_length, padded.
+int64_t least_tokens(const BatchOptions& options);
+
 class Batches {
  public:
   // Throws Error{user}: an option out of range, no pair short enough, closed shapes that are too many.
@@ -97,7 +104,6 @@ class Batches {
 
  private:
   int64_t width_of(uint32_t pair) const;
-  int64_t rows_for(int64_t width) const;
   void plan(uint64_t epoch);
 
   PairCorpus corpus_;

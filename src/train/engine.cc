@@ -27,14 +27,12 @@ void parse(std::string_view text, Recompute* value) {
   fail_user("'{}' is none of none, cheap, layers", text);
 }
 
-std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config,
-                                                     const TrainingEngineOptions& options,
-                                                     const KernelTable& kernels, DeviceKind device,
-                                                     Names* names) {
+TrainingProgram compile_training(const ModelConfig& config, const TrainingEngineOptions& options,
+                                 const KernelTable& kernels, DeviceKind device) {
   const Graph exact = training_graph(config, {options.label_smoothing, true});
   const Graph loss = options.precision == Precision::bf16 ? mixed_precision(exact) : exact;
-  names->trainable = trainable_states(loss);
-  names->copied = copied_weights(loss);
+  TrainingProgram training{
+      .program = nullptr, .trainable = trainable_states(loss), .copied = copied_weights(loss)};
   const auto lighter = [&](Graph graph) {
     if (options.recompute == Recompute::none) return graph;
     RecomputeOptions what;
@@ -45,7 +43,7 @@ std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config,
     return recompute(graph, what);
   };
   const auto copying = [&](Graph step) {
-    return names->copied.empty() ? std::move(step) : with_weight_copies(step, names->copied);
+    return training.copied.empty() ? std::move(step) : with_weight_copies(step, training.copied);
   };
   const auto finished = [&](Graph step) {
     step = copying(std::move(step));
@@ -56,15 +54,23 @@ std::shared_ptr<const Program> TrainingEngine::build(const ModelConfig& config,
     graphs.push_back(finished(accumulate_step(loss)));
     graphs.push_back(copying(apply_step(loss, options.optimizer)));
   }
-  if (!names->copied.empty()) graphs.push_back(copy_step(loss, names->copied));
-  return compile(graphs, kernels, {.device = device});
+  if (!training.copied.empty()) graphs.push_back(copy_step(loss, training.copied));
+  training.program = compile(graphs, kernels, {.device = device});
+  return training;
 }
 
 TrainingEngine::TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options,
                                Weights weights, const KernelTable& kernels, Device& device, State& state)
+    : TrainingEngine(config, options, compile_training(config, options, kernels, device.kind()),
+                     std::move(weights), kernels, device, state) {}
+
+TrainingEngine::TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options,
+                               TrainingProgram program, Weights weights, const KernelTable& kernels,
+                               Device& device, State& state)
     : config_(config),
       options_(options),
-      program_(build(config, options, kernels, device.kind(), &names_)),
+      names_{std::move(program.trainable), std::move(program.copied)},
+      program_(std::move(program.program)),
       state_(state),
       session_(program_, kernels, device, state) {
   for (auto& [name, tensor] : weights) state.set(name, std::move(tensor));

@@ -41,12 +41,24 @@ struct StepOutcome {
   bool skipped = false;  // the norm was not finite: nothing changed
 };
 
+// The compiled graphs of a step. How much memory they take is known from them before there is any state.
+struct TrainingProgram {
+  std::shared_ptr<const Program> program;  // entries "train" and, to accumulate, "accumulate" and "apply"
+  std::vector<std::string> trainable;      // weights
+  std::vector<std::string> copied;         // those that are read in bf16 (passes/weight_copies.h)
+};
+TrainingProgram compile_training(const ModelConfig& config, const TrainingEngineOptions& options,
+                                 const KernelTable& kernels, DeviceKind device);
+
 class TrainingEngine {
  public:
   // Moves `weights` into `state` and adds what the optimizer needs, zeroed (averaged weights begin as
   // copies). Kernels, device and state must outlive the engine.
   TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options, Weights weights,
                  const KernelTable& kernels, Device& device, State& state);
+  // With what compile_training() gave for the same config, options and kind of device.
+  TrainingEngine(const ModelConfig& config, const TrainingEngineOptions& options, TrainingProgram program,
+                 Weights weights, const KernelTable& kernels, Device& device, State& state);
 
   // One update. `seed` keys this update's dropout masks; `update` counts from 1. With several micro-batches
   // the result is that of one large batch. Throws bug when there are several and options.accumulate is off.
@@ -64,11 +76,8 @@ class TrainingEngine {
 
  private:
   struct Names {
-    std::vector<std::string> trainable;
-    std::vector<std::string> copied;  // the weights that are read in bf16 (passes/weight_copies.h)
+    std::vector<std::string> trainable, copied;
   };
-  static std::shared_ptr<const Program> build(const ModelConfig& config, const TrainingEngineOptions& options,
-                                              const KernelTable& kernels, DeviceKind device, Names* names);
   // Brings the bf16 copies up to date where the state's tensors were set since: at the start, by a resumed
   // run, by whoever changes weights.
   void copy_changed_weights();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/overload.h"
 
@@ -16,6 +17,23 @@ template <auto access>
 constexpr ChoiceAccess choice() {
   return {[](TrainOptions& o) { return std::string(name_of(access(o))); },
           [](TrainOptions& o, std::string_view text) { parse(text, &access(o)); }};
+}
+
+std::string batch_tokens(TrainOptions& o) {
+  return o.auto_batch ? "auto" : std::to_string(o.batch.max_tokens);
+}
+void set_batch_tokens(TrainOptions& o, std::string_view text) {
+  int64_t tokens = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), tokens);
+  const bool number = error == std::errc() && end == text.data() + text.size();
+  if (!number && text != "auto") fail_user("'{}' is neither a whole number nor auto", text);
+  o.auto_batch = !number;
+  if (number) o.batch.max_tokens = tokens;
+}
+
+std::string memory_limit(TrainOptions& o) { return o.memory_limit == 0 ? "0" : exact_bytes(o.memory_limit); }
+void set_memory_limit(TrainOptions& o, std::string_view text) {
+  o.memory_limit = text == "0" ? 0 : parse_bytes(text);
 }
 
 #define FLOE_OPTION(type, member)                     \
@@ -66,8 +84,8 @@ const OptionRow kRows[] = {
     {"model", "activation_dropout", FLOE_OPTION(double, model.activation_dropout),
      "inside the feed-forward layer"},
 
-    {"batch", "batch_tokens", FLOE_OPTION(int64_t, batch.max_tokens),
-     "padded tokens of the wider side in an update"},
+    {"batch", "batch_tokens", ChoiceAccess{batch_tokens, set_batch_tokens, true},
+     "padded tokens of the wider side in an update; auto: as many as fit in memory"},
     {"batch", "batch_sentences", FLOE_OPTION(int64_t, batch.max_sentences),
      "sentences in an update; 0: no limit"},
     {"batch", "max_length", FLOE_OPTION(int64_t, batch.max_length),
@@ -138,6 +156,8 @@ const OptionRow kRows[] = {
     {"run", "seed", FLOE_OPTION(int64_t, seed), "of weights, masks and order"},
     {"run", "device", FLOE_CHOICE(device), "cpu or cuda"},
     {"run", "precision", FLOE_CHOICE(precision), "f32 or, on cuda, bf16; weights and the optimizer stay f32"},
+    {"run", "memory_limit", ChoiceAccess{memory_limit, set_memory_limit, true},
+     "of the device: bytes, or a number with KiB, MiB or GiB; 0: what it has", Effect::none},
     {"run", "threads", FLOE_OPTION(int64_t, threads), "0: one a core", Effect::none},
     {"run", "log_every", FLOE_OPTION(int64_t, log_every), "updates", Effect::none},
 };

@@ -33,6 +33,7 @@ struct TrainOptions {
                     .d_ff = 1024,
                     .norm_placement = NormPlacement::pre};
   BatchOptions batch;
+  bool auto_batch = false;    // batch.max_tokens is not given but found: as many as fit in memory
   int64_t micro_batches = 1;  // parts of a batch, one after the other, added up
   Recompute recompute = Recompute::none;
   OptimizerOptions optimizer{.clip_norm = 1};
@@ -63,14 +64,16 @@ struct TrainOptions {
   DeviceKind device = DeviceKind::cpu;
   Precision precision = Precision::f32;
   int64_t seed = 1;
-  int64_t threads = 0;  // 0: as many as there are cores
+  size_t memory_limit = 0;  // bytes of the device; 0: what it has
+  int64_t threads = 0;      // 0: as many as there are cores
   int64_t log_every = 50;
 };
 
-// How an enumeration is read and written.
+// How an enumeration, or what else is written as a word, is read and written.
 struct ChoiceAccess {
   std::string (*get)(TrainOptions&);
-  void (*set)(TrainOptions&, std::string_view);  // throws Error{user} listing the names
+  void (*set)(TrainOptions&, std::string_view);  // throws Error{user} saying what it takes
+  bool numbers = false;                          // whole numbers are words too
 };
 
 template <class T>

@@ -73,12 +73,12 @@ void check_model(const TrainOptions& o) {
 }
 
 void check_steps(const TrainOptions& o) {
-  at_least("batch_tokens", o.batch.max_tokens, 1);
+  if (!o.auto_batch) at_least("batch_tokens", o.batch.max_tokens, 1);
   at_least("batch_sentences", o.batch.max_sentences, 0);
   within("max_length", static_cast<double>(o.batch.max_length), 2, INT32_MAX);
   within("length_multiple", static_cast<double>(o.batch.length_multiple), 1, INT32_MAX);
   at_least("micro_batches", o.micro_batches, 1);
-  if (padded_length(o) > o.batch.max_tokens) {
+  if (!o.auto_batch && padded_length(o) > o.batch.max_tokens) {
     fail_user("option batch_tokens: {} is less than one sentence of max_length {}, padded to {}",
               o.batch.max_tokens, o.batch.max_length, padded_length(o));
   }
@@ -147,6 +147,8 @@ void check_run(const TrainOptions& o) {
   at_least("threads", o.threads, 0);
   if (o.precision == Precision::bf16 && o.device == DeviceKind::cpu)
     fail_user("option precision: bf16 needs device cuda");
+  if (o.auto_batch && o.device == DeviceKind::cpu && o.memory_limit == 0)
+    fail_user("option batch_tokens: auto on the CPU needs memory_limit");
   if (o.threads > kMaxThreads) fail_user("option threads: {} is above {}", o.threads, kMaxThreads);
   at_least("log_every", o.log_every, 1);
 }

@@ -95,7 +95,7 @@ TEST(TrainOptions, EachRowReadsItsOwnFieldFromTomlAndFromWords) {
       TrainOptions options;
       const auto& access = std::get<ChoiceAccess>(row.access);
       for (const char* name : {"post", "rms_norm", "silu", "rotary", "target_output", "cosine", "stalled",
-                               "any", "cheap", "cuda", "bf16"}) {
+                               "any", "cheap", "cuda", "bf16", "auto", "4GiB"}) {
         try {
           access.set(options, name);
           words = {name};
@@ -165,6 +165,42 @@ TEST(TrainOptions, WordsOfTheWrongKindNameTheOption) {
   EXPECT_THAT(refused("decay", {"sometimes"}), AllOf(HasSubstr("option decay"), HasSubstr("epoch+stalled")));
 }
 
+TEST(TrainOptions, TakeAmountsOfMemoryAndBatchesThatFitThem) {
+  TrainOptions options;
+  const auto set = [&](const char* name, const std::string& word) {
+    set_option(*find_option(name), std::vector{word}, &options);
+  };
+  set("batch_tokens", "auto");
+  set("memory_limit", "1.5GiB");
+  EXPECT_TRUE(options.auto_batch);
+  EXPECT_EQ(options.memory_limit, size_t{1536} << 20);
+  EXPECT_THAT(toml_of(options),
+              AllOf(HasSubstr("\nbatch_tokens = \"auto\"  #"), HasSubstr("\nmemory_limit = \"1536MiB\"  #")));
+  TrainOptions back;
+  read_options(toml_of(options), "t.toml", &back);
+  EXPECT_TRUE(back.auto_batch);
+  EXPECT_EQ(back.memory_limit, options.memory_limit);
+  set("batch_tokens", "8192");
+  set("memory_limit", "0");
+  EXPECT_FALSE(options.auto_batch);
+  EXPECT_EQ(options.batch.max_tokens, 8192);
+  EXPECT_THAT(toml_of(options),
+              AllOf(HasSubstr("\nbatch_tokens = 8192  #"), HasSubstr("\nmemory_limit = 0  #")));
+  read_options("[run]\nmemory_limit = 4000000000\n", "t.toml", &options);
+  EXPECT_EQ(options.memory_limit, 4'000'000'000u);
+
+  EXPECT_EQ(refusal(ErrorKind::user, [&] { set("batch_tokens", "many"); }),
+            "option batch_tokens: 'many' is neither a whole number nor auto");
+  EXPECT_EQ(
+      refusal(ErrorKind::user, [&] { set("memory_limit", "4GB"); }),
+      "option memory_limit: '4GB' is no amount of memory: a number of bytes above 0, or a number with KiB, "
+      "MiB, GiB or TiB");
+  EXPECT_EQ(toml_refused("[batch]\nbatch_tokens = 1.5\n"),
+            "t.toml:2: 'batch_tokens' is not a whole number or a text");
+  EXPECT_THAT(toml_refused("[run]\nmemory_limit = -4\n"),
+              HasSubstr("t.toml:2: 'memory_limit': '-4' is no amount of memory"));
+}
+
 TEST(TrainOptions, CombinationsThatMakeNoSenseAreRefusedByName) {
   check(valid());
   struct Case {
@@ -188,6 +224,9 @@ TEST(TrainOptions, CombinationsThatMakeNoSenseAreRefusedByName) {
        "option max_length: 100, padded to 104 by length_multiple 8, is above the model's max_positions 100"},
       {[](TrainOptions& o) { o.batch.max_tokens = 100; },
        "option batch_tokens: 100 is less than one sentence of max_length 100, padded to 104"},
+      {[](TrainOptions& o) { o.batch.max_tokens = -5; }, "option batch_tokens: -5 is below 1"},
+      {[](TrainOptions& o) { o.auto_batch = true; },
+       "option batch_tokens: auto on the CPU needs memory_limit"},
       {[](TrainOptions& o) { o.batch.length_multiple = 0; }, "option length_multiple: 0 is not in [1, "},
       {[](TrainOptions& o) { o.train_target[1] = "-"; }, "option train_target: standard input"},
       {[](TrainOptions& o) { o.precision = Precision::bf16; }, "option precision: bf16 needs device cuda"},

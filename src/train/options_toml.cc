@@ -73,7 +73,9 @@ void read_value(const OptionRow& row, const toml::node& node, std::string_view a
                       [&](OptionAccess<std::vector<std::string>> to) { to(*options) = list(text); },
                       [&](OptionAccess<std::vector<double>> to) { to(*options) = list(number); },
                       [&](const ChoiceAccess& to) {
-                        const std::string word = text(node);
+                        const bool number = to.numbers && node.is_integer();
+                        if (to.numbers && !number && !node.is_string()) refuse("a whole number or a text");
+                        const std::string word = number ? std::to_string(*node.value<int64_t>()) : text(node);
                         try {
                           to.set(*options, word);
                         } catch (const Error& error) {
@@ -120,7 +122,11 @@ std::string value_text(const OptionRow& row, TrainOptions& options) {
                [&](OptionAccess<std::string> at) { return quoted(at(options)); },
                [&](OptionAccess<std::vector<std::string>> at) { return list_text(at(options), quoted); },
                [&](OptionAccess<std::vector<double>> at) { return list_text(at(options), number_text); },
-               [&](const ChoiceAccess& at) { return quoted(at.get(options)); }},
+               [&](const ChoiceAccess& at) {
+                 const std::string word = at.get(options);
+                 const bool number = at.numbers && word.find_first_not_of("0123456789-") == std::string::npos;
+                 return number ? word : quoted(word);
+               }},
       row.access);
 }
 

@@ -11,6 +11,7 @@
 #include "text/counter_random.h"
 #include "train/checkpoint.h"
 #include "train/engine.h"
+#include "train/fit.h"
 #include "train/resume.h"
 #include "train/run_folder.h"
 #include "train/schedule.h"
@@ -44,31 +45,23 @@ class Trainer {
     }
     tokenizers_ = prepare_tokenizers(options, note_);
     config_ = model_config(options, tokenizers_, begin_ ? &*begin_ : nullptr);
-    text_ = std::make_unique<TrainingText>(options, tokenizers_);
+    const int64_t threads = options.threads > 0 ? options.threads : std::thread::hardware_concurrency();
+    device_ = open_device(options.device, static_cast<int>(std::max<int64_t>(1, threads)));
+    if (options.memory_limit > 0) device_->set_memory_limit(options.memory_limit);
+    add_all_kernels(device_->kind(), kernels_);
+    state_ = State(device_.get());
+    make_engine();
+    text_ = std::make_unique<TrainingText>(options_, tokenizers_);
     std::string report = text_->report().text();
     report.pop_back();  // note_ ends the line
     note_(report);
-    batches_ = std::make_unique<Batches>(text_->pairs(), batch_options(options, config_));
-    const int64_t threads = options.threads > 0 ? options.threads : std::thread::hardware_concurrency();
-    device_ = open_device(options.device, static_cast<int>(std::max<int64_t>(1, threads)));
-    add_all_kernels(device_->kind(), kernels_);
-    state_ = State(device_.get());
-    TrainingEngineOptions engine;
-    engine.label_smoothing = options.label_smoothing;
-    engine.optimizer = options.optimizer;
-    engine.accumulate = options.micro_batches > 1;
-    engine.recompute = options.recompute;
-    engine.precision = options.precision;
-    Weights weights =
-        begin_ ? std::move(begin_->weights) : initial_weights(config_, static_cast<uint32_t>(options.seed));
-    engine_ =
-        std::make_unique<TrainingEngine>(config_, engine, std::move(weights), kernels_, *device_, state_);
+    batches_ = std::make_unique<Batches>(text_->pairs(), batch_options(options_, config_));
     note_(device_->on_host()
               ? fmt::format("{} parameters, {} threads", parameter_count(config_), device_->pool()->threads())
               : fmt::format("{} parameters on {}", parameter_count(config_), device_->name()));
     early_stop_ = early_stop_of(options);
     if (options.validate_every > 0 && !options.valid_source.empty()) {
-      validator_ = std::make_unique<Validator>(options, config_, tokenizers_, kernels_, *device_, note_);
+      validator_ = std::make_unique<Validator>(options_, config_, tokenizers_, kernels_, *device_, note_);
     }
   }
 
@@ -109,6 +102,25 @@ class Trainer {
   }
 
  private:
+  // Before any text is read for training: a batch that does not fit is refused at once.
+  void make_engine() {
+    TrainingEngineOptions engine;
+    engine.label_smoothing = options_.label_smoothing;
+    engine.optimizer = options_.optimizer;
+    engine.accumulate = options_.micro_batches > 1;
+    engine.recompute = options_.recompute;
+    engine.precision = options_.precision;
+    TrainingProgram program = compile_training(config_, engine, kernels_, device_->kind());
+    const StepSizes sizes(program.program, kernels_, *device_);
+    const FittedMemory memory = fit_batch(config_, sizes, kernels_, *device_, note_, &options_);
+    Weights weights =
+        begin_ ? std::move(begin_->weights) : initial_weights(config_, static_cast<uint32_t>(options_.seed));
+    engine_ = std::make_unique<TrainingEngine>(config_, engine, std::move(program), std::move(weights),
+                                               kernels_, *device_, state_);
+    reserve_arena(memory, sizes, batch_options(options_, config_), options_.micro_batches, *device_,
+                  engine_.get());
+  }
+
   // The position stays behind the last batch of an epoch until the next one is asked for.
   int64_t epochs_done() const {
     const bool at_end = at_.position.next == batches_->batches_in_epoch();
@@ -370,7 +382,7 @@ class Trainer {
     note_(fmt::format("wrote {}/model: {}", options_.output, what));
   }
 
-  const TrainOptions& options_;
+  TrainOptions options_;
   const TrainSink& sink_;
   Progress progress_;
   Validator::Note note_;

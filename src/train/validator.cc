@@ -4,12 +4,14 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "compile/compile.h"
 #include "eval/evaluate.h"
 #include "ir/rewrite.h"
 #include "nn/transformer.h"
 #include "text/lines.h"
+#include "train/memory.h"
 #include "translate/engine.h"
 #include "translate/translator.h"
 
@@ -17,8 +19,61 @@ namespace floe {
 namespace {
 
 constexpr int64_t kValidationTokens = 4096;  // padded, a batch
+constexpr const char* kEntry = "validate";
+
+std::shared_ptr<const Program> validation_program(const TrainOptions& options, const ModelConfig& config,
+                                                  const KernelTable& kernels, DeviceKind device) {
+  return compile({renamed(training_graph(config, {options.label_smoothing, false}), kEntry)}, kernels,
+                 {.device = device});
+}
+
+BatchOptions validation_batch(const TrainOptions& options, const ModelConfig& config) {
+  BatchOptions batch = options.batch;
+  batch.max_tokens = std::max<int64_t>(kValidationTokens, config.max_positions);
+  batch.max_length = config.max_positions;
+  batch.length_multiple = 1;  // a rounded length could be one more than the model takes
+  batch.closed_shapes = false;
+  batch.pad_id = config.pad_id;
+  batch.start_id = config.start_id;
+  batch.eos_id = config.eos_id;
+  return batch;
+}
+
+bool translates(const TrainOptions& options) {
+  const auto& metrics = options.metrics;
+  return std::count(metrics.begin(), metrics.end(), "bleu") > 0 ||
+         std::count(metrics.begin(), metrics.end(), "chrf") > 0;
+}
+
+DecodeEngineOptions search_engine(const TrainOptions& options, const ModelConfig& config) {
+  // One sentence of the greatest length with this beam always fits.
+  const int64_t beam = options.validation_beam;
+  DecodeEngineOptions decode;
+  decode.fit_beam = beam;
+  decode.max_rows = std::max(decode.max_rows, beam);
+  decode.cache_positions = std::max(decode.cache_positions, beam * config.max_positions);
+  decode.source_positions = std::max(decode.source_positions, config.max_positions);
+  return decode;
+}
+
+size_t weight_bytes(const ModelConfig& config) {
+  size_t bytes = 0;
+  for (const WeightSpec& spec : weight_table(config))
+    bytes += static_cast<size_t>(count(spec.dims)) * size_of(spec.type().dtype);
+  return bytes;
+}
 
 }  // namespace
+
+size_t validation_bytes(const TrainOptions& options, const ModelConfig& config, const KernelTable& kernels,
+                        Device& device) {
+  const StepSizes sizes(validation_program(options, config, kernels, device.kind()), kernels, device);
+  const Session::Needs loss = sizes.largest(largest_shapes(validation_batch(options, config))).needs;
+  size_t bytes = weight_bytes(config) + loss.arena + loss.packed;
+  if (translates(options))
+    bytes += DecodeEngine::least_bytes(config, kernels, device, search_engine(options, config));
+  return bytes;
+}
 
 ModelText model_text(const ModelConfig& config, const TrainTokenizers& tokenizers) {
   const auto codec = [](const Tokenizer& tokenizer) {
@@ -53,30 +108,42 @@ Validator::Validator(const TrainOptions& options, const ModelConfig& config,
     target_ids_.push_back(ids(*tokenizers.target, target_lines_[i], config.max_positions));
   }
   if (source_ids_.empty()) fail_user("{}: no line to validate on", options.valid_source);
-  program_ = compile({renamed(training_graph(config, {options.label_smoothing, false}), "validate")}, kernels,
-                     {.device = device.kind()});
+  program_ = validation_program(options, config, kernels, device.kind());
   session_ = std::make_unique<Session>(program_, kernels, device, state_);
   for (const WeightSpec& spec : weight_table(config))
     state_.set_zero(spec.name, spec.type().dtype, spec.dims);
-  const auto& metrics = options.metrics;
-  const bool translates = std::count(metrics.begin(), metrics.end(), "bleu") > 0 ||
-                          std::count(metrics.begin(), metrics.end(), "chrf") > 0;
-  if (!translates) return;
-  // One sentence of the greatest length with this beam always fits.
-  const int64_t beam = options.validation_beam;
-  DecodeEngineOptions decode;
-  decode.max_rows = std::max(decode.max_rows, beam);
-  decode.cache_positions = std::max(decode.cache_positions, beam * config.max_positions);
-  decode.source_positions = std::max(decode.source_positions, config.max_positions);
+  const size_t still_to_pack = reserve();
+  if (!translates(options)) return;
+  DecodeEngineOptions decode = search_engine(options, config);
+  decode.keep_free = still_to_pack;
   engine_ = std::make_unique<DecodeEngine>(config, state_, kernels, device, decode);
   TranslatorOptions search;
-  search.search.beam = beam;
+  search.search.beam = options.validation_beam;
   translator_ = std::make_unique<Translator>(text_, *engine_, search, [this](const std::string& warning) {
     if (!translated_) note_(options_.valid_source + ": " + warning);
   });
 }
 
 Validator::~Validator() = default;
+
+// Where memory is limited: the arena of every batch, taken now. Bytes that the first run will take beside.
+size_t Validator::reserve() {
+  const size_t available = device_.memory_available();
+  if (available == Device::kNoLimit) return 0;
+  const ProgramEntry& entry = program_->entry(kEntry);
+  Session::Needs most;
+  for (const BatchShape& shape : largest_shapes(validation_batch(options_, config_))) {
+    const Session::Needs needs = session_->needs(kEntry, step_binding(entry, shape));
+    most = {std::max(most.arena, needs.arena), std::max(most.packed, needs.packed)};
+  }
+  if (most.arena + most.packed > available) {
+    throw OutOfMemory(fmt::format("{}: validation takes {} beside its weights, and {} are left",
+                                  device_.name(), rounded_bytes(most.arena + most.packed),
+                                  rounded_bytes(available)));
+  }
+  session_->reserve(most.arena);
+  return most.packed;
+}
 
 void Validator::take(const State& state, const std::string& prefix) {
   for (const WeightSpec& spec : weight_table(config_)) {
@@ -108,17 +175,9 @@ double Validator::cross_entropy() {
   for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<uint32_t>(i);
   const auto width = [&](uint32_t i) { return std::max(source_ids_[i].size(), target_ids_[i].size()); };
   std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return width(a) > width(b); });
-  BatchOptions batch = options_.batch;
-  batch.max_tokens = std::max<int64_t>(kValidationTokens, config_.max_positions);
-  batch.max_length = config_.max_positions;
-  batch.length_multiple = 1;  // a rounded length could be one more than the model takes
-  batch.closed_shapes = false;
-  batch.pad_id = config_.pad_id;
-  batch.start_id = config_.start_id;
-  batch.eos_id = config_.eos_id;
   PairCorpus corpus = pair_corpus(source_ids_, target_ids_);
   corpus.order = [&](uint64_t, uint64_t) { return order; };
-  Batches batches(std::move(corpus), batch);
+  Batches batches(std::move(corpus), validation_batch(options_, config_));
   double nll = 0;
   double tokens = 0;
   for (uint64_t i = 0; batches.position().epoch == 1; ++i) {
@@ -130,7 +189,7 @@ double Validator::cross_entropy() {
     }
     feeds.push_back({"target_in", view_of(part.tensors.target_in)});
     feeds.push_back({"target_out", view_of(part.tensors.target_out)});
-    session_->run("validate", feeds);
+    session_->run(kEntry, feeds);
     nll += static_cast<double>(session_->output("nll").as<float>()[0]);
     tokens += static_cast<double>(session_->output("tokens").as<float>()[0]);
   }

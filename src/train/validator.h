@@ -23,7 +23,8 @@ class Validator {
  public:
   using Note = std::function<void(const std::string&)>;
   // Reads the text; an over-long line is cut, never left out, and `note` hears of it once. Kernels and device
-  // must outlive the validator. Throws Error{user}: no line to validate on, a beam that the search does not
+  // must outlive the validator. Where memory is limited, takes what it needs now: OutOfMemory comes before
+  // the first update. Throws Error{user}: no line to validate on, a beam that the search does not
   // take; and what text/lines.h throws.
   Validator(const TrainOptions& options, const ModelConfig& config, const TrainTokenizers& tokenizers,
             const KernelTable& kernels, Device& device, Note note);
@@ -39,6 +40,7 @@ class Validator {
   ModelFile model() const;
 
  private:
+  size_t reserve();
   double cross_entropy();
   std::vector<std::string> translate();
 
@@ -56,6 +58,11 @@ class Validator {
   std::unique_ptr<Translator> translator_;  // none when no metric wants translations
   bool translated_ = false;
 };
+
+// What a validator of such a run will take of its device: the copy of the weights, the arena of the loss, and
+// what the least search takes. (With more memory its DecodeEngine takes more.)
+size_t validation_bytes(const TrainOptions& options, const ModelConfig& config, const KernelTable& kernels,
+                        Device& device);
 
 // What a model folder says of the text: one tokenizer for both sides or two, lengths from the config.
 ModelText model_text(const ModelConfig& config, const TrainTokenizers& tokenizers);

@@ -141,8 +141,7 @@ void BatchSearch::admit_all(std::span<SearchJob> jobs, size_t* next) {
   while (*next < jobs.size() && admit(jobs[*next])) ++*next;
   if (live_.empty()) {
     const SearchJob& job = jobs[*next];
-    throw Error(
-        ErrorKind::device,
+    throw OutOfMemory(
         fmt::format("a sentence of {} tokens with a beam of {} and up to {} target tokens needs {} cache "
                     "positions and {} source blocks; there are {} and {}",
                     job.source.size(), options_.beam, job.limits.max, options_.beam * job.limits.max,

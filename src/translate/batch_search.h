@@ -63,7 +63,7 @@ class BatchSearch {
 
   ~BatchSearch();
 
-  // Throws Error{user} for a beam wider than the rows there are, Error{device} naming what a job needs and
+  // Throws Error{user} for a beam wider than the rows there are, OutOfMemory naming what a job needs and
   // what there is, when it cannot fit even alone.
   void run(std::span<SearchJob> jobs);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 #include <set>
 
 #include "base/error.h"
@@ -62,7 +63,7 @@ Graph graph_for(Precision precision, const ModelConfig& config, const Graph& gra
       narrow_states(graph, [&](std::string_view name) { return narrow.find(name) != narrow.end(); }))));
 }
 
-DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const KernelTable& kernels,
+DecodeEngine::DecodeEngine(WithoutCaches, const ModelConfig& config, State& state, const KernelTable& kernels,
                            Device& device, DecodeEngineOptions options)
     : config_(config), state_(state), kernels_(kernels), device_(device), options_(std::move(options)) {
   config_.validate();
@@ -87,29 +88,39 @@ DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const Kernel
       .cross_block = kCrossBlock,
       .cached = options_.cached};
 
-  SymbolTable symbols;
-  const Binding blocks{{"self_blocks", room_.positions}, {"cross_blocks", room_.cross_blocks}};
-  for (const CacheSpec& spec : cache_table(config_, cache_, &symbols)) {
-    Shape shape;
-    for (const Dim& dim : spec.type.dims) shape.push_back(dim.evaluate(blocks));
-    const bool low = options_.precision == Precision::bf16;
-    state_.set_zero(spec.name, low ? DType::bf16 : spec.type.dtype, shape);
-    cache_names_.push_back(spec.name);
-  }
-  const auto search_state = [&](const char* name, DType dtype, const Shape& shape) {
-    state_.set_zero(name, dtype, shape);
-    cache_names_.emplace_back(name);
-  };
-  for (const char* name : {kHistoryState, kTableState})
-    search_state(name, DType::i32, {room_.rows, max_target_});
-  for (const char* name : {kRowsState, kTokensState}) search_state(name, DType::i32, {room_.rows});
-  search_state(kScoresState, DType::f32, {room_.rows});
-  search_state(kClockState, DType::i32, {2});
   if (config_.has_encoder()) encoder_ = session_of(encode_graph(config_, cache_));
+}
+
+DecodeEngine::DecodeEngine(const ModelConfig& config, State& state, const KernelTable& kernels,
+                           Device& device, DecodeEngineOptions options)
+    : DecodeEngine(WithoutCaches{}, config, state, kernels, device, std::move(options)) {
+  if (options_.fit_beam > 0) room_ = fitted_room();
+  for (const CacheShape& cache : cache_shapes(room_)) {
+    state_.set_zero(cache.name, cache.dtype, cache.shape);
+    cache_names_.push_back(cache.name);
+  }
 }
 
 DecodeEngine::~DecodeEngine() {
   for (const std::string& name : cache_names_) state_.erase(name);
+}
+
+std::vector<DecodeEngine::CacheShape> DecodeEngine::cache_shapes(const SearchRoom& room) const {
+  SymbolTable symbols;
+  const Binding blocks{{"self_blocks", room.positions}, {"cross_blocks", room.cross_blocks}};
+  std::vector<CacheShape> list;
+  for (const CacheSpec& spec : cache_table(config_, cache_, &symbols)) {
+    Shape shape;
+    for (const Dim& dim : spec.type.dims) shape.push_back(dim.evaluate(blocks));
+    const bool low = options_.precision == Precision::bf16;
+    list.push_back({spec.name, low ? DType::bf16 : spec.type.dtype, shape});
+  }
+  for (const char* name : {kHistoryState, kTableState})
+    list.push_back({name, DType::i32, {room.rows, max_target_}});
+  for (const char* name : {kRowsState, kTokensState}) list.push_back({name, DType::i32, {room.rows}});
+  list.push_back({kScoresState, DType::f32, {room.rows}});
+  list.push_back({kClockState, DType::i32, {2}});
+  return list;
 }
 
 size_t DecodeEngine::cache_bytes() const {
@@ -155,11 +166,11 @@ std::shared_ptr<Session> DecodeEngine::session_of(const Graph& graph) {
 Session& DecodeEngine::stepper(int64_t beam, bool sampling) {
   std::shared_ptr<Session>& session = steppers_[{beam, sampling}];
   if (session) return *session;
-  session = session_of({search_graph(config_, {.beam = beam,
-                                               .sampling = sampling,
-                                               .cached = options_.cached,
-                                               .positions = max_target_,
-                                               .cache = cache_})});
+  session = session_of(search_graph(config_, {.beam = beam,
+                                              .sampling = sampling,
+                                              .cached = options_.cached,
+                                              .positions = max_target_,
+                                              .cache = cache_}));
   return *session;
 }
 
@@ -207,6 +218,19 @@ DecodeEngine::Results DecodeEngine::decode(std::span<const SequenceRow> rows, co
                                            const AttentionRequest& attention) {
   search.validate(config_.target_vocabulary);
   check_rows(rows);
+  try {
+    return found(rows, search, attention);
+  } catch (const OutOfMemory&) {
+    trim();
+    throw;
+  } catch (const std::bad_alloc&) {
+    trim();
+    throw;
+  }
+}
+
+DecodeEngine::Results DecodeEngine::found(std::span<const SequenceRow> rows, const SearchOptions& search,
+                                          const AttentionRequest& attention) {
   Results results = search.sampling       ? samples(rows, search)
                     : search.alternatives ? alternatives(rows, search)
                                           : best(rows, search);

@@ -22,9 +22,13 @@
 namespace floe {
 
 struct DecodeEngineOptions {
-  int64_t max_rows = 256;                // of a step: sentences times beam
-  int64_t cache_positions = 16384;       // of the self cache, over all rows: bounds its memory
-  int64_t source_positions = 8192;       // of the cross cache, over all sentences
+  int64_t max_rows = 256;           // of a step: sentences times beam
+  int64_t cache_positions = 16384;  // of the self cache, over all rows: bounds its memory
+  int64_t source_positions = 8192;  // of the cross cache, over all sentences
+  // Above 0: rows and caches are made smaller where the device's memory asks for it, down to what one
+  // sentence of the greatest length with such a beam takes.
+  int64_t fit_beam = 0;
+  size_t keep_free = 0;                  // bytes that this leaves to others
   int64_t max_target = 0;                // longest target; 0: what the model's positions allow
   Precision precision = Precision::f32;  // bf16: products, caches and the weights in `state` that they read
   bool cached = true;                    // false: every step reads the whole prefix anew; for comparison
@@ -40,21 +44,29 @@ Graph graph_for(Precision precision, const ModelConfig& config, const Graph& gra
 class DecodeEngine : public SequenceDecoder {
  public:
   // `state` holds the model's weights (nn/weights.h; for bf16 as weights_for() gives them) and gets the
-  // caches; kernels, pool and state must outlive the engine. One call at a time.
+  // caches; kernels, pool and state must outlive the engine. One call at a time. Throws OutOfMemory, with
+  // options.fit_beam saying what the least would take and what there is.
   DecodeEngine(const ModelConfig& config, State& state, const KernelTable& kernels, Device& device,
                DecodeEngineOptions options = {});
   ~DecodeEngine() override;
 
+  // The least that an engine with these options takes of its device beside the weights: with room for one
+  // sentence of the greatest length and options.fit_beam.
+  static size_t least_bytes(const ModelConfig& config, const KernelTable& kernels, Device& device,
+                            const DecodeEngineOptions& options);
+
   // Throws Error{user}: an option out of range; a row that is empty, longer than the model takes, or holds an
-  // id that is not in the vocabulary (naming row and id). Error{device}: a row that does not fit the caches
-  // even alone; several that do not fit together take turns. Samples are n_best draws a row, equal ones given
-  // once.
+  // id that is not in the vocabulary (naming row and id). OutOfMemory: a row that does not fit the caches
+  // even alone (several that do not fit together take turns), or a step for which memory does not suffice;
+  // then what can be made again has been given back, and fewer rows may fit. Samples are n_best draws a row,
+  // equal ones given once.
   std::vector<std::vector<Hypothesis>> decode(std::span<const SequenceRow> rows, const SearchOptions& search,
                                               const AttentionRequest& attention) override;
 
   const ModelConfig& config() const { return config_; }
   int64_t max_target() const { return max_target_; }
   size_t cache_bytes() const;
+  const SearchRoom& room() const { return room_; }
   // Gives back what can be made again: arenas and bindings. Caches and weights stay.
   void trim();
 
@@ -71,7 +83,25 @@ class DecodeEngine : public SequenceDecoder {
   Profile profile() const;
 
  private:
+  struct WithoutCaches {};
+  DecodeEngine(WithoutCaches, const ModelConfig& config, State& state, const KernelTable& kernels,
+               Device& device, DecodeEngineOptions options);
+
   using Results = std::vector<std::vector<Hypothesis>>;
+  struct CacheShape {
+    std::string name;
+    DType dtype;
+    Shape shape;
+  };
+  std::vector<CacheShape> cache_shapes(const SearchRoom& room) const;
+  // engine_room.cc
+  SearchRoom room_for(int64_t sentences) const;
+  Binding step_binding(const SearchRoom& room) const;
+  size_t bytes_for(int64_t sentences);
+  SearchRoom fitted_room();
+
+  Results found(std::span<const SequenceRow> rows, const SearchOptions& search,
+                const AttentionRequest& attention);
   void check_rows(std::span<const SequenceRow> rows) const;
   LengthLimits limits_of(const SequenceRow& row, const SearchOptions& search) const;
   std::vector<SearchJob> jobs_for(std::span<const SequenceRow> rows, const SearchOptions& search) const;

@@ -36,8 +36,7 @@ class FakeDecoder : public SequenceDecoder {
       if (std::find(row.source.begin(), row.source.end(), unbearable) != row.source.end())
         throw std::bad_alloc();
     }
-    if (longest * static_cast<int64_t>(rows.size()) > memory)
-      throw Error(ErrorKind::device, "out of device memory");
+    if (longest * static_cast<int64_t>(rows.size()) > memory) throw OutOfMemory("out of device memory");
     batches.push_back(rows.size());
     std::vector<std::vector<Hypothesis>> out;
     for (const SequenceRow& row : rows) {

@@ -14,6 +14,7 @@ DecodeEngineOptions engine_options(const ModelConfig& config, const ModelSession
   engine.precision = options.precision;
   // One sentence of the greatest length with the widest beam always fits.
   const int64_t beam = std::max<int64_t>(options.beam, 1);
+  engine.fit_beam = beam;
   engine.max_rows = std::max(engine.max_rows, beam);
   engine.cache_positions = std::max(engine.cache_positions, beam * config.max_positions);
   engine.source_positions = std::max(engine.source_positions, config.max_positions);

@@ -19,7 +19,8 @@ struct ModelSessionOptions {
 
 class ModelSession {
  public:
-  // The device must outlive the session. Takes the weights over.
+  // The device must outlive the session. Takes the weights over. Rows and caches are made to fit the memory
+  // that the device has left (Device::memory_available); throws OutOfMemory when one sentence does not fit.
   ModelSession(ModelFile model, Device& device, const ModelSessionOptions& options = {});
   ~ModelSession();
   ModelSession(const ModelSession&) = delete;

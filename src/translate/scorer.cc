@@ -1,6 +1,7 @@
 #include "translate/scorer.h"
 
 #include <algorithm>
+#include <new>
 
 #include "base/error.h"
 #include "compile/compile.h"
@@ -25,6 +26,7 @@ Tensor padded(size_t rows, size_t width, int32_t pad) {
 
 struct Scorer::Row {
   size_t index = 0;
+  uint64_t number = 0;  // of the line, from 1
   std::vector<int32_t> source;
   std::vector<int32_t> target;  // without start and end token
 };
@@ -73,7 +75,7 @@ std::vector<PairScore> Scorer::score(std::span<const std::string> source, std::s
   for (size_t i = 0; i < source.size(); ++i) {
     if (is_blank(source[i]) || is_blank(target[i])) continue;
     const uint64_t number = first_line + i;
-    Row row{.index = i};
+    Row row{.index = i, .number = number};
     row.source =
         ids_of(text_.source, source[i], text_.max_source - (text_.source_ends ? 1 : 0), "source", number);
     row.target = ids_of(text_.target, target[i], text_.max_target, "target", number);
@@ -93,6 +95,25 @@ std::vector<PairScore> Scorer::score(std::span<const std::string> source, std::s
 }
 
 void Scorer::run(std::span<const Row*> rows, std::vector<PairScore>& out) {
+  std::string reason;
+  try {
+    run_at_once(rows, out);
+    return;
+  } catch (const std::bad_alloc&) {
+    reason = "there is not enough memory";
+  } catch (const OutOfMemory& error) {
+    reason = error.what();
+  }
+  engine_->session->trim();
+  if (rows.size() == 1) {
+    throw OutOfMemory(fmt::format("line {} with {} source and {} target tokens was not scored: {}",
+                                  rows[0]->number, rows[0]->source.size(), rows[0]->target.size(), reason));
+  }
+  run(rows.first(rows.size() / 2), out);
+  run(rows.subspan(rows.size() / 2), out);
+}
+
+void Scorer::run_at_once(std::span<const Row*> rows, std::vector<PairScore>& out) {
   size_t source_width = 0, target_width = 0;
   for (const Row* row : rows) {
     source_width = std::max(source_width, row->source.size());

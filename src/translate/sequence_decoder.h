@@ -27,7 +27,8 @@ class SequenceDecoder {
  public:
   virtual ~SequenceDecoder() = default;
   // In the rows' order; of each row 1 to n_best hypotheses, with attention [tokens][row's source] where it is
-  // wanted. std::bad_alloc and Error{device} mean that the rows were too much at once.
+  // wanted. std::bad_alloc and OutOfMemory mean that the rows were too much at once and that fewer may do;
+  // any other error is not about how many there are.
   virtual std::vector<std::vector<Hypothesis>> decode(std::span<const SequenceRow> rows,
                                                       const SearchOptions& search,
                                                       const AttentionRequest& attention) = 0;

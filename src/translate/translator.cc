@@ -151,8 +151,7 @@ void Translator::decode(std::span<Piece*> batch) {
     return;
   } catch (const std::bad_alloc&) {
     reason = "there is not enough memory";
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::device) throw;
+  } catch (const OutOfMemory& error) {
     reason = error.what();
   }
   if (batch.size() == 1) {

@@ -142,6 +142,15 @@ TEST(Translator, FailsOnlyTheLineThatNeverFits) {
   EXPECT_THAT(door.warnings, ElementsAre(*out[1].failure));
 }
 
+TEST(Translator, DoesNotTakeABrokenDeviceForLackOfMemory) {
+  Door door;
+  door.decoder.answer = [](const SequenceRow&) -> std::vector<Hypothesis> {
+    throw Error(ErrorKind::device, "cudaStreamSynchronize: an illegal memory access was encountered");
+  };
+  EXPECT_THAT(refusal([&] { door({"a", "b"}); }), HasSubstr("an illegal memory access"));
+  EXPECT_EQ(door.decoder.calls, 1);
+}
+
 TEST(Translator, DoesNotTakeABrokenPromiseForLackOfMemory) {
   Door door;
   door.decoder.answer = [](const SequenceRow&) -> std::vector<Hypothesis> { FLOE_CHECK(false, "a bug"); };

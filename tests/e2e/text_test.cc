@@ -114,7 +114,7 @@ TEST_F(TrainingTexts, HaveOptionsThatAreNamedWhenTheyCannotBe) {
       HasSubstr(config + ":3: unknown option 'max_lenght' in [batch]; did you mean 'max_length'?"));
   files_.write("run.toml", "[batch]\nbatch_tokens = 'many'\n");
   expect_refusal(floe({"train", "--config", config}),
-                 HasSubstr(config + ":2: 'batch_tokens' is not a whole number"));
+                 HasSubstr(config + ":2: 'batch_tokens': 'many' is neither a whole number nor auto"));
 }
 
 }  // namespace

@@ -406,6 +406,42 @@ TEST_F(Messages, NameTheValueThatCannotBe) {
   expect_refusal(translate("--split-sentences --language '!!'"), 1, HasSubstr("!!"));
 }
 
+TEST_F(Messages, NameAnAmountOfMemoryThatIsNone) {
+  const char* what =
+      "--memory-limit: '4GB' is no amount of memory: a number of bytes above 0, or a number with KiB, MiB, "
+      "GiB or "
+      "TiB";
+  expect_refusal(translate("--memory-limit 4GB"), 2, EndsWith(what));
+  const std::string text = files_.write("text", "a b\n");
+  expect_refusal("score --memory-limit 4GB --source " + text + " --target " + text + " --model " + model(), 2,
+                 EndsWith(what));
+  expect_refusal(
+      "evaluate --memory-limit 4GB --source " + text + " --references " + text + " --model " + model(), 2,
+      EndsWith(what));
+  expect_refusal(
+      translate("--memory-limit 20KiB"), 1,
+      AllOf(HasSubstr("to translate one sentence of the greatest length (32 tokens) with a beam of "),
+            EndsWith("are left of a memory limit of 20KiB")));
+  expect_refusal("score --memory-limit 10KiB --source " + text + " --target " + text + " --model " + model(),
+                 1, HasSubstr("above the memory limit of 10.00 KiB"));
+}
+
+TEST_F(Messages, AMemoryLimitChangesNoTranslation) {
+  std::string input;
+  for (int i = 0; i < 60; ++i) {
+    for (int k = 0; k <= i % 25; ++k) input += "abcd"[(i + k * k) % 4] + std::string(" ");
+    input += "\n";
+  }
+  const std::string run = "translate --scores --model " + model();
+  const Outcome free = floe(run, input), limited = floe(run + " --memory-limit 0.4MiB", input);
+  EXPECT_EQ(limited.code, 0) << limited.err;
+  EXPECT_EQ(limited.out, free.out);
+  EXPECT_EQ(limited.err, "");
+  const std::string source = files_.write("source", input);
+  const std::string score = "score --model " + model() + " --source " + source + " --target " + source;
+  EXPECT_EQ(floe(score + " --memory-limit 0.4MiB").out, floe(score).out);
+}
+
 TEST_F(Messages, NameWhatTrainingLacks) {
   const std::string run = "--output " + path("written");
   expect_refusal("train --max-update 3 " + run, 2,

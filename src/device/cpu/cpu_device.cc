@@ -3,7 +3,9 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
-#include <new>
+
+#include "base/bytes.h"
+#include "base/error.h"
 
 namespace floe {
 namespace {
@@ -17,15 +19,16 @@ struct HostMark : Device::Mark {
 
 }  // namespace
 
-void* CpuDevice::allocate(size_t bytes) {
-  if (bytes == 0) return nullptr;
+void* CpuDevice::allocate_memory(size_t bytes) {
   constexpr size_t kAlign = 256;
   void* memory = std::aligned_alloc(kAlign, (bytes + kAlign - 1) / kAlign * kAlign);
-  if (memory == nullptr) throw std::bad_alloc();
+  if (memory == nullptr)
+    throw OutOfMemory(
+        fmt::format("{}: {} asked for, and the system has no more", name(), rounded_bytes(bytes)));
   return memory;
 }
 
-void CpuDevice::release(void* memory) noexcept { std::free(memory); }
+void CpuDevice::release_memory(void* memory) noexcept { std::free(memory); }
 
 void CpuDevice::upload(void* to, const void* from, size_t bytes) {
   if (bytes > 0) std::memmove(to, from, bytes);

@@ -12,18 +12,20 @@ class CpuDevice : public Device {
 
   DeviceKind kind() const override { return DeviceKind::cpu; }
   std::string name() const override { return "cpu"; }
-  void* allocate(size_t bytes) override;
-  void release(void* memory) noexcept override;
   void upload(void* to, const void* from, size_t bytes) override;
   void download(void* to, const void* from, size_t bytes) override { upload(to, from, bytes); }
   void copy(void* to, const void* from, size_t bytes) override { upload(to, from, bytes); }
   void zero(void* to, size_t bytes) override;
   void wait() override {}
   std::unique_ptr<Mark> mark() override;
-  void* allocate_host(size_t bytes) override { return allocate(bytes); }
-  void release_host(void* memory) noexcept override { release(memory); }
+  void* allocate_host(size_t bytes) override { return bytes == 0 ? nullptr : allocate_memory(bytes); }
+  void release_host(void* memory) noexcept override { release_memory(memory); }
   std::unique_ptr<Recording> record(const std::function<void()>&) override { return nullptr; }
   ThreadPool* pool() const override { return pool_; }
+
+ protected:
+  void* allocate_memory(size_t bytes) override;
+  void release_memory(void* memory) noexcept override;
 
  private:
   std::unique_ptr<ThreadPool> own_;

@@ -1,5 +1,6 @@
 #include "device/cuda/cuda_device.h"
 
+#include "base/bytes.h"
 #include "base/error.h"
 
 namespace floe {
@@ -7,6 +8,8 @@ namespace floe {
 void check_cuda(cudaError_t code, const char* what) {
   if (code == cudaSuccess) return;
   cudaGetLastError();  // an error that is not sticky must not meet the next call
+  if (code == cudaErrorMemoryAllocation)
+    throw OutOfMemory(fmt::format("{}: {}", what, cudaGetErrorString(code)));
   throw Error(ErrorKind::device, fmt::format("{}: {}", what, cudaGetErrorString(code)));
 }
 
@@ -64,22 +67,28 @@ CudaDevice::CudaDevice(int ordinal) : ordinal_(ordinal) {
 
 CudaDevice::~CudaDevice() { cudaStreamDestroy(stream_); }
 
-void* CudaDevice::allocate(size_t bytes) {
-  if (bytes == 0) return nullptr;
+void* CudaDevice::allocate_memory(size_t bytes) {
   void* memory = nullptr;
   const cudaError_t code = cudaMalloc(&memory, bytes);
-  if (code != cudaSuccess) {
-    cudaGetLastError();
-    size_t available = 0, total = 0;
-    cudaMemGetInfo(&available, &total);
-    throw Error(ErrorKind::device, fmt::format("{}: {} bytes of memory asked for, {} of {} free: {}", name_,
-                                               bytes, available, total, cudaGetErrorString(code)));
-  }
-  return memory;
+  if (code == cudaSuccess) return memory;
+  cudaGetLastError();
+  // A kernel that failed earlier fails every later call too: that is told as what it is.
+  if (code != cudaErrorMemoryAllocation) check_cuda(code, "cudaMalloc");
+  size_t available = 0, total = 0;
+  FLOE_CUDA_CALL(cudaMemGetInfo(&available, &total));
+  throw OutOfMemory(fmt::format("{}: {} asked for with {} in use here; {} of {} are free", name_,
+                                rounded_bytes(bytes), rounded_bytes(memory_in_use() - bytes),
+                                rounded_bytes(available), rounded_bytes(total)));
+}
+
+size_t CudaDevice::free_memory() const {
+  size_t available = 0, total = 0;
+  FLOE_CUDA_CALL(cudaMemGetInfo(&available, &total));
+  return available;
 }
 
 // Waits for what still uses the memory.
-void CudaDevice::release(void* memory) noexcept { cudaFree(memory); }
+void CudaDevice::release_memory(void* memory) noexcept { cudaFree(memory); }
 
 void CudaDevice::upload(void* to, const void* from, size_t bytes) {
   if (bytes > 0) FLOE_CUDA_CALL(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_));
@@ -113,7 +122,13 @@ size_t CudaDevice::reported_in_use() const {
 void* CudaDevice::allocate_host(size_t bytes) {
   if (bytes == 0) return nullptr;
   void* memory = nullptr;
-  FLOE_CUDA_CALL(cudaMallocHost(&memory, bytes));
+  const cudaError_t code = cudaMallocHost(&memory, bytes);
+  if (code == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    throw OutOfMemory(fmt::format("{}: {} of page-locked host memory asked for, and there is no more", name_,
+                                  rounded_bytes(bytes)));
+  }
+  check_cuda(code, "cudaMallocHost");
   return memory;
 }
 

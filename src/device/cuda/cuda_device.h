@@ -14,8 +14,6 @@ class CudaDevice : public Device {
   DeviceKind kind() const override { return DeviceKind::cuda; }
   std::string name() const override { return name_; }
 
-  void* allocate(size_t bytes) override;
-  void release(void* memory) noexcept override;
   void upload(void* to, const void* from, size_t bytes) override;
   void download(void* to, const void* from, size_t bytes) override;
   void copy(void* to, const void* from, size_t bytes) override;
@@ -28,6 +26,11 @@ class CudaDevice : public Device {
   std::unique_ptr<Module> build(const std::string& source) override;
   void* stream() const override { return stream_; }
   size_t reported_in_use() const override;
+
+ protected:
+  void* allocate_memory(size_t bytes) override;
+  void release_memory(void* memory) noexcept override;
+  size_t free_memory() const override;
 
  private:
   int ordinal_;

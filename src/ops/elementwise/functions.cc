@@ -104,9 +104,10 @@ std::vector<ScalarFunction> make_rows() {
   rows.push_back(floating("rsqrt", [](E x) { return 1.0 / sqrt(x); }, [](E x, E y) { return -0.5 * y / x; }));
   rows.push_back(floating("square", [](E x) { return x * x; }, [](E x, E) { return 2.0 * x; }));
   rows.push_back(floating("sigmoid", [](E x) { return sigmoid(x); }, [](E, E y) { return y * (1.0 - y); }));
+  // Of the result, not of the operand: what a product made before its relu need not be kept or made again.
   rows.push_back(floating(
       "relu", [](E x) { return max(x, zero(x)); },
-      [](E x, E) { return select(less(zero(x), x), one(x), zero(x)); }));
+      [](E, E y) { return select(less(zero(y), y), one(y), zero(y)); }));
   rows.push_back(floating(
       "silu", [](E x) { return x * sigmoid(x); },
       [](E x, E y) {

@@ -1,4 +1,4 @@
-// row_linear in bf16 on the GPU: which kernel and tile, and where the norm is done. Up to 16 rows are normed
+// row_linear in bf16 on the GPU: which kernel and tile, and where the norm is done. A few rows are normed
 // inside the product; more rows by the norm's own kernel before it, which gives the same bits.
 #include <algorithm>
 
@@ -11,7 +11,10 @@
 namespace floe {
 namespace {
 
-constexpr int64_t kMostInside = 16;    // rows that each block norms for itself
+// Up to so many rows the blocks norm their 16 rows for themselves: that takes less than a kernel more. Not
+// where many blocks would norm the same ones.
+constexpr int64_t kMostInside = 64;
+constexpr int64_t kMostColumnsInside = 4096;
 constexpr int64_t kEnoughBlocks = 96;  // of an H100's 132 processors: a larger tile is worth some of them
 
 RowNorm norm_of(const std::string& name) {
@@ -37,13 +40,14 @@ struct Choice {
   bool staged;
 };
 
-// The largest tile that gives enough blocks. The bits are the same with any.
-Choice choose(int64_t m, int64_t n, int64_t k) {
+// The largest tile that gives enough blocks; 16 rows of them where each block norms its own. The bits are the
+// same with any.
+Choice choose(int64_t m, int64_t n, int64_t k, bool norm_inside) {
   const auto blocks = [&](const RowTile& tile) {
     return ((m + tile.rows - 1) / tile.rows) * ((n + tile.columns - 1) / tile.columns);
   };
   if (k % 8 != 0) return {{16, 16}, false};
-  if (m <= 16) {
+  if (m <= 16 || norm_inside) {
     // As many columns as leave two to four blocks a processor: their loads hide each other's latency.
     if (blocks({16, 32}) >= 528) return {{16, 32}, false};
     return {{16, blocks({16, 16}) >= 264 ? 16 : 8}, false};
@@ -88,11 +92,11 @@ BoundKernel bind(const KernelCall& call) {
   }
   args.early = (call.frozen_inputs & weights) == weights;
   const RowNorm norm = norm_of(at.norm);
-  const bool inside = norm != RowNorm::none && args.m <= kMostInside && args.n > 0 && args.k <= kMostNormed &&
-                      args.k % 8 == 0;
+  const bool inside = norm != RowNorm::none && args.n > 0 && args.k <= kMostNormed && args.k % 8 == 0 &&
+                      (args.m <= 16 || (args.m <= kMostInside && args.n <= kMostColumnsInside));
   const bool before = norm != RowNorm::none && !inside;
   const bool keeps = call.outputs.size() > 1;
-  const Choice choice = choose(args.m, args.n, args.k);
+  const Choice choice = choose(args.m, args.n, args.k, inside);
   BoundKernel bound;
   if (before && !keeps) bound.workspace = static_cast<size_t>(args.m * args.k) * sizeof(__nv_bfloat16);
   bound.run = [=](const KernelRun& run) {

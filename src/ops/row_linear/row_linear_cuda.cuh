@@ -15,10 +15,10 @@ namespace floe {
 constexpr int kChunk = 32;
 // A longer K has more warps of the split kernel to read it.
 constexpr int splits_for(int64_t k) { return k <= 1024 ? 4 : 8; }
-__host__ __device__ constexpr int64_t chunks_of(int64_t k) { return (k + kChunk - 1) / kChunk; }
+__host__ __device__ constexpr int chunks_of(int64_t k) { return static_cast<int>((k + kChunk - 1) / kChunk); }
 // Where split s ends, in chunks.
-__host__ __device__ constexpr int64_t split_end(int64_t chunks, int s, int splits) {
-  return chunks * (s + 1) / splits;
+__host__ __device__ constexpr int split_end(int chunks, int s, int splits) {
+  return static_cast<int>(static_cast<int64_t>(chunks) * (s + 1) / splits);
 }
 
 enum class RowNorm { none, layer_norm, rms_norm };
@@ -49,9 +49,19 @@ __device__ inline float residual_of(const RowLinearCall& call, int64_t row, int6
   return call.residual == nullptr ? 0.0f
                                   : load_value(call.residual, call.residual_f32, row * call.n + column);
 }
+// Out of line: written out for each of a tile's elements, all the activations are a hundred kilobytes of code
+// that a block fetches to run once, which took several times as long as its products.
+__device__ __noinline__ float rarely_activated(CudaActivation which, float x) { return activated(which, x); }
+
 // What the sums become. Absent parts are zeros, which change nothing but the sign of a zero.
 __device__ inline float finish(const RowLinearCall& call, float sum, float bias, float residual) {
-  return activated(call.activation, sum + bias) + residual;
+  float x = sum + bias;
+  if (call.activation == CudaActivation::relu) {
+    x = activated<CudaActivation::relu>(x);
+  } else if (call.activation != CudaActivation::none) {
+    x = rarely_activated(call.activation, x);
+  }
+  return x + residual;
 }
 
 // The first and the second half of a chunk.
@@ -85,7 +95,7 @@ struct RowTile {
 };
 
 // row_linear_split_cuda.cu: tiles {16, 8}, {16, 16}, {16, 32}, {32, 32}; `norm` only for rows of at most
-// kMostNormed, m <= 16. The only one for a K that is no multiple of 8: {16, 16}, no norm.
+// kMostNormed and tiles of 16 rows. The only one for a K that is no multiple of 8: {16, 16}, no norm.
 constexpr int64_t kMostNormed = 1024;
 void start_split(const RowLinearCall& call, RowTile tile, RowNorm norm, void* stream);
 // row_linear_staged_cuda.cu: tiles {64, 64}, {64, 128}, {128, 128}; K a multiple of 8, N even.

@@ -17,7 +17,11 @@ struct Staged {
   static constexpr int kThreads = 32 * kWarpRows * kWarpColumns;
   static constexpr int kRows = kWarpRows * 16 * kM, kColumns = kWarpColumns * 8 * kN;
   static constexpr int kStage = (kRows + kColumns) * kUnits;  // units: rows of A, then of B
-  static constexpr size_t kShared = size_t{kStages} * kStage * 16;
+  // The sums meet where the chunks were: rows padded so that four of them fill the banks in turn.
+  static constexpr int kPitch = kColumns + 8;
+  static constexpr size_t kTile = size_t{kRows} * kPitch * sizeof(float);
+  static constexpr size_t kChunks = size_t{kStages} * kStage * 16;
+  static constexpr size_t kShared = kTile > kChunks ? kTile : kChunks;
   static_assert(kStage % kThreads == 0, "every thread copies as many units");
 };
 
@@ -37,18 +41,38 @@ __device__ inline void copy_chunk(const RowLinearCall& call, int64_t row0, int64
   }
 }
 
-// A pair of neighbours of y; `column` is even, and so is n.
-__device__ inline void store_pair(const RowLinearCall& call, int64_t row, int64_t column, float first,
-                                  float second) {
-  if (row >= call.m || column >= call.n) return;
-  first = finish(call, first, bias_of(call, column), residual_of(call, row, column));
-  second = finish(call, second, bias_of(call, column + 1), residual_of(call, row, column + 1));
-  const int64_t to = row * call.n + column;
-  if (call.y_f32) {
-    *reinterpret_cast<float2*>(static_cast<float*>(call.y) + to) = make_float2(first, second);
-  } else {
-    *reinterpret_cast<uint32_t*>(static_cast<__nv_bfloat16*>(call.y) + to) =
-        pack_pair<__nv_bfloat16>(first, second);
+// Two neighbours of a row; nothing there: zeros.
+__device__ inline float2 load_two(const void* from, bool f32, int64_t at) {
+  if (from == nullptr) return make_float2(0, 0);
+  if (f32) return *reinterpret_cast<const float2*>(static_cast<const float*>(from) + at);
+  const auto* pair = reinterpret_cast<const __nv_bfloat162*>(static_cast<const __nv_bfloat16*>(from) + at);
+  return __bfloat1622float2(*pair);
+}
+
+// The block's tile of y out of shared memory, two neighbours a thread: few instructions, run many times.
+// Written out for each element that a thread holds, the same code is fetched for longer than it runs. Columns
+// are even, and so is n.
+template <class S>
+__device__ inline void store_tile(const RowLinearCall& call, const float* tile, int64_t row0,
+                                  int64_t column0) {
+  constexpr int kPairs = S::kColumns / 2;
+#pragma unroll 2
+  for (int pair = static_cast<int>(threadIdx.x); pair < S::kRows * kPairs; pair += S::kThreads) {
+    const int r = pair / kPairs, c = pair % kPairs * 2;
+    const int64_t row = row0 + r, column = column0 + c;
+    if (row >= call.m || column >= call.n) continue;
+    const int64_t to = row * call.n + column;
+    const float2 bias = load_two(call.bias, call.bias_f32, column);
+    const float2 residual = load_two(call.residual, call.residual_f32, to);
+    const float2 sum = *reinterpret_cast<const float2*>(tile + r * S::kPitch + c);
+    const float first = finish(call, sum.x, bias.x, residual.x);
+    const float second = finish(call, sum.y, bias.y, residual.y);
+    if (call.y_f32) {
+      *reinterpret_cast<float2*>(static_cast<float*>(call.y) + to) = make_float2(first, second);
+    } else {
+      *reinterpret_cast<uint32_t*>(static_cast<__nv_bfloat16*>(call.y) + to) =
+          pack_pair<__nv_bfloat16>(first, second);
+    }
   }
 }
 
@@ -61,7 +85,7 @@ __global__ void __launch_bounds__(S::kThreads) staged_kernel(const RowLinearCall
   const int64_t row0 = blockIdx.x % call.row_tiles * S::kRows;
   const int64_t column0 = blockIdx.x / call.row_tiles * S::kColumns;
   const int warp_row = warp / S::kWarpColumns * 16 * kM, warp_column = warp % S::kWarpColumns * 8 * kN;
-  const auto chunks = static_cast<int>(chunks_of(call.k));
+  const int chunks = chunks_of(call.k);
   let_next_start();
   wait_for_previous();
 #pragma unroll
@@ -71,7 +95,11 @@ __global__ void __launch_bounds__(S::kThreads) staged_kernel(const RowLinearCall
   }
   float sums[kM][kN][4] = {}, totals[kM][kN][4] = {};
   int split = 0;
-  while (split + 1 < splits && split_end(chunks, split, splits) == 0) ++split;  // splits of nothing
+  int end = split_end(chunks, split, splits);
+  const auto next_split = [&](int done) {  // past splits of nothing
+    while (split + 1 < splits && end == done) end = split_end(chunks, ++split, splits);
+  };
+  next_split(0);
 #pragma unroll 1
   for (int chunk = 0; chunk < chunks; ++chunk) {
     wait_copies<kStages - 2>();
@@ -90,7 +118,7 @@ __global__ void __launch_bounds__(S::kThreads) staged_kernel(const RowLinearCall
 #pragma unroll
     for (int j = 0; j < kN; ++j) b[j] = stage[(S::kRows + warp_column + j * 8 + group) * kUnits + quad];
     multiply_chunk<kM, kN>(sums, a, b);
-    if (chunk + 1 != split_end(chunks, split, splits)) continue;
+    if (chunk + 1 != end) continue;
 #pragma unroll
     for (int i = 0; i < kM; ++i) {
 #pragma unroll
@@ -102,19 +130,22 @@ __global__ void __launch_bounds__(S::kThreads) staged_kernel(const RowLinearCall
         }
       }
     }
-    do {
-      ++split;
-    } while (split < splits && split_end(chunks, split, splits) == chunk + 1);
+    next_split(chunk + 1);
   }
+  wait_copies<0>();
+  __syncthreads();  // the chunks are done with
+  auto* tile = reinterpret_cast<float*>(shared);
 #pragma unroll
   for (int i = 0; i < kM; ++i) {
 #pragma unroll
     for (int j = 0; j < kN; ++j) {
-      const int64_t row = row0 + warp_row + i * 16 + group, column = column0 + warp_column + j * 8 + quad * 2;
-      store_pair(call, row, column, totals[i][j][0], totals[i][j][1]);
-      store_pair(call, row + 8, column, totals[i][j][2], totals[i][j][3]);
+      float* at = tile + (warp_row + i * 16 + group) * S::kPitch + warp_column + j * 8 + quad * 2;
+      *reinterpret_cast<float2*>(at) = make_float2(totals[i][j][0], totals[i][j][1]);
+      *reinterpret_cast<float2*>(at + 8 * S::kPitch) = make_float2(totals[i][j][2], totals[i][j][3]);
     }
   }
+  __syncthreads();
+  store_tile<S>(call, tile, row0, column0);
 }
 
 template <class S>

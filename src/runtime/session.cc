@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "device/cpu/cpu_device.h"
 #include "runtime/bound.h"
+#include "runtime/turn.h"
 
 namespace floe {
 char* Session::Flight::sized(Device& device, char** memory, size_t* have, size_t bytes) {
@@ -41,6 +42,7 @@ Session::Session(std::shared_ptr<const Program> program, const KernelTable& kern
 }
 
 void Session::set_up() {
+  const DeviceTurn turn(device_);
   FLOE_CHECK(program_->device == device_.kind(), "a program for {} on {}", name_of(program_->device),
              name_of(device_.kind()));
   FLOE_CHECK(state_.device() == (device_.on_host() ? nullptr : &device_), "the state lies on another device");
@@ -184,6 +186,7 @@ Session::Flight& Session::next_flight() {
 }
 
 uint64_t Session::launch(std::string_view entry_name, std::span<const Feed> feeds, const Binding& extra) {
+  const DeviceTurn turn(device_);
   EntryState& entry_state = entry_named(entry_name);
   again_ = {};
   Bound& bound = bind(entry_state, feeds, extra);
@@ -201,6 +204,7 @@ uint64_t Session::launch(std::string_view entry_name, std::span<const Feed> feed
 }
 
 uint64_t Session::launch_again() {
+  const DeviceTurn turn(device_);
   FLOE_CHECK(again_.entry != nullptr, "nothing has been launched");
   if (again_.bound->state_generation != state_.generation()) {
     const Again last = again_;
@@ -259,6 +263,7 @@ size_t Session::packed_bytes() const {
 }
 
 void Session::trim() {
+  const DeviceTurn turn(device_);
   device_.wait();
   for (const auto& entry : entries_) {
     entry->bound.clear();

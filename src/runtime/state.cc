@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "runtime/turn.h"
 
 namespace floe {
 namespace {
@@ -36,6 +37,7 @@ void State::set(std::string_view name, Tensor value) {
     if (device_ == nullptr) {
       old->host = std::move(value);
     } else {
+      const DeviceTurn turn(*device_);
       device_->upload(old->memory.data(), value.data(), value.bytes());
       device_->wait();
     }
@@ -49,6 +51,7 @@ void State::set(std::string_view name, Tensor value) {
     entry.host = std::move(value);
   } else {
     entry.memory = DeviceBuffer(*device_, value.bytes());
+    const DeviceTurn turn(*device_);
     device_->upload(entry.memory.data(), value.data(), value.bytes());
     device_->wait();
   }
@@ -62,6 +65,7 @@ void State::set_zero(std::string_view name, DType dtype, const Shape& shape) {
   ++generation_;
   if (old != nullptr) {
     if (device_ != nullptr) {
+      const DeviceTurn turn(*device_);
       device_->zero(old->memory.data(), bytes);
     } else if (bytes > 0) {
       std::memset(old->host.data(), 0, bytes);
@@ -76,6 +80,7 @@ void State::set_zero(std::string_view name, DType dtype, const Shape& shape) {
     entry.host = Tensor(dtype, shape);
   } else {
     entry.memory = DeviceBuffer(*device_, bytes);
+    const DeviceTurn turn(*device_);
     device_->zero(entry.memory.data(), entry.memory.bytes());
   }
   entries_.insert_or_assign(std::string(name), std::move(entry));
@@ -85,6 +90,7 @@ const Tensor& State::get(std::string_view name) const {
   Entry& entry = find(name);
   if (device_ == nullptr) return entry.host;
   if (entry.host.size() == 0) entry.host = Tensor(entry.dtype, entry.shape);
+  const DeviceTurn turn(*device_);
   device_->download(entry.host.data(), entry.memory.data(), entry.memory.bytes());
   device_->wait();
   return entry.host;
@@ -102,6 +108,7 @@ void State::assign(std::string_view name, const State& from, std::string_view fr
              "'{}' cannot take the contents of '{}'", name, from_name);
   const size_t bytes = to.bytes();
   if (device_ != nullptr) {
+    const DeviceTurn turn(*device_);
     device_->copy(to.data, source.data, bytes);
   } else if (bytes > 0) {
     std::memcpy(to.data, source.data, bytes);

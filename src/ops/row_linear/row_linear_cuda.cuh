@@ -51,7 +51,9 @@ __device__ inline float residual_of(const RowLinearCall& call, int64_t row, int6
 }
 // Out of line: written out for each of a tile's elements, all the activations are a hundred kilobytes of code
 // that a block fetches to run once, which took several times as long as its products.
-__device__ __noinline__ float rarely_activated(CudaActivation which, float x) { return activated(which, x); }
+__device__ __noinline__ inline float rarely_activated(CudaActivation which, float x) {
+  return activated(which, x);
+}
 
 // What the sums become. Absent parts are zeros, which change nothing but the sign of a zero.
 __device__ inline float finish(const RowLinearCall& call, float sum, float bias, float residual) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Shows Floe at work: a few sentences translated by the model that comes with it, its score, and what the key/value
-# cache saves.
+# Shows Floe at work: a few sentences translated by the model that comes with it, what the key/value cache saves, and
+# its score where the model's folder brings sentences with references.
 #
 #   scripts/demo.sh [MODEL]   MODEL is a model's folder, models/zh-en unless given
 set -euo pipefail

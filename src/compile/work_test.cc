@@ -149,17 +149,14 @@ TEST_F(WorkTest, OfWhatIsWrittenInPlaceIsOnlyWhatIsTouched) {
 }
 
 TEST_F(WorkTest, OfAnOptimizerStepReadsFourTensorsAndWritesThree) {
-  AdamW args{.parameters = {{.param = in({6, 7}),
-                             .grad = in({6, 7}, DType::bf16),
-                             .m = in({6, 7}),
-                             .v = in({6, 7})}},
+  AdamW args{.parameters =
+                 {{.param = in({6, 7}), .grad = in({6, 7}, DType::bf16), .m = in({6, 7}), .v = in({6, 7})}},
              .lr = in({}),
              .step = in({}, DType::i32),
              .scale = in({}),
              .skip = in({})};
   expect(adamw(b, args)[0].param, 15 * 42, 42 * (6 * 4 + 2) + 4 * 4);
-  args.parameters.push_back(
-      {.param = in({5}), .grad = in({5}), .m = in({5}), .v = in({5}), .copied = true});
+  args.parameters.push_back({.param = in({5}), .grad = in({5}), .m = in({5}), .v = in({5}), .copied = true});
   expect(adamw(b, args)[0].param, 15 * 47, 42 * (6 * 4 + 2) + 5 * (7 * 4 + 2) + 4 * 4);
   expect(sum_squares(b, {in({6, 7}), in({3})}), 2 * 45, 4 * (45 + 1));
 }

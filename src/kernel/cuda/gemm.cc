@@ -9,6 +9,7 @@
 #include "kernel/cuda/gemm_choices.h"
 #include "kernel/cuda/gemm_plan.h"
 #include "kernel/cuda/gemm_trial.h"
+#include "kernel/cuda/small_gemm.h"
 
 namespace floe {
 namespace {
@@ -19,6 +20,16 @@ void require(cublasStatus_t status, const CudaGemmShape& s) {
       ErrorKind::device,
       fmt::format("cuBLASLt has no algorithm for {} x [{}, {}] x [{}, {}], {} to {}: {}", s.batch, s.m, s.k,
                   s.k, s.n, name_of(s.in), name_of(s.out), CublasLt::get().status_text(status)));
+}
+
+bool is_small(const CudaGemmShape& s) { return s.m * s.n <= SmallGemm::kElements; }
+
+// Where every algorithm varies the product is our own, as a small one is.
+bool is_of_library(cublasStatus_t status, const CudaGemmShape& s) {
+  const size_t bytes = static_cast<size_t>(s.batch * s.m * s.n) * size_of(s.out);
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED && bytes <= GemmTrial::kWatched) return false;
+  require(status, s);
+  return true;
 }
 
 size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
@@ -39,7 +50,7 @@ CudaGemm::CudaGemm(const CudaGemmShape& shape) : shape_(shape) {
     plan_sums();
     return;
   }
-  if (s.m == 0 || s.n == 0 || s.k == 0 || s.batch == 0) return;
+  if (s.m == 0 || s.n == 0 || s.k == 0 || s.batch == 0 || is_small(s)) return;
   plan_ = std::make_unique<GemmPlan>(s);
   // cuBLASLt's GELU is not taken: the error of its tanh is not stated.
   const bool relu = s.activation == CudaActivation::relu;
@@ -54,8 +65,8 @@ CudaGemm::CudaGemm(const CudaGemmShape& shape) : shape_(shape) {
   } else if (epilogue != CUBLASLT_EPILOGUE_DEFAULT) {
     status = plan_->choose(CUBLASLT_EPILOGUE_DEFAULT);
   }
-  require(status, s);
-  workspace_ = plan_->workspace();
+  if (!is_of_library(status, s)) plan_.reset();
+  workspace_ = plan_ ? plan_->workspace() : 0;
 }
 
 CudaGemm::~CudaGemm() = default;
@@ -73,9 +84,12 @@ void CudaGemm::plan_sums() {
   slices_ = {s.in, s.k, of_a ? s.m : s.n};
   sums_after_ = true;
   workspace_ = slices_.bytes();
-  if (s.m == 0 || s.n == 0 || s.k == 0) return;
+  if (s.m == 0 || s.n == 0 || s.k == 0 || is_small(s)) return;
   plan_ = std::make_unique<GemmPlan>(s);
-  require(plan_->choose(CUBLASLT_EPILOGUE_DEFAULT), s);
+  if (!is_of_library(plan_->choose(CUBLASLT_EPILOGUE_DEFAULT), s)) {
+    plan_.reset();
+    return;
+  }
   slices_at_ = aligned(plan_->workspace());
   workspace_ = slices_at_ + slices_.bytes();
   const cublasLtEpilogue_t epilogue = of_a ? CUBLASLT_EPILOGUE_BGRADB : CUBLASLT_EPILOGUE_BGRADA;
@@ -97,7 +111,18 @@ void CudaGemm::plan_sums() {
 
 void CudaGemm::run(const Operands& operands, void* workspace, void* stream) const {
   const CudaGemmShape& s = shape_;
-  if (plan_ == nullptr) {
+  if (plan_ == nullptr && s.k > 0) {
+    const SmallGemm small{.m = s.m,
+                          .n = s.n,
+                          .k = s.k,
+                          .batch = s.batch,
+                          .transpose_a = s.transpose_a,
+                          .transpose_b = s.transpose_b,
+                          .in = s.in,
+                          .out = s.out,
+                          .accumulate = s.accumulate};
+    small.run(operands.a, operands.b, operands.c, stream);
+  } else if (plan_ == nullptr) {
     const size_t bytes = static_cast<size_t>(s.batch * s.m * s.n) * size_of(s.out);
     if (bytes > 0 && !s.accumulate) {
       FLOE_CUDA_CALL(cudaMemsetAsync(operands.c, 0, bytes, static_cast<cudaStream_t>(stream)));

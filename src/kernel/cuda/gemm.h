@@ -38,6 +38,7 @@ struct CudaGemmShape {
 };
 
 class GemmPlan;
+class SlicedGemm;
 
 class CudaGemm {
  public:
@@ -48,7 +49,7 @@ class CudaGemm {
   CudaGemm& operator=(const CudaGemm&) = delete;
 
   const CudaGemmShape& shape() const { return shape_; }
-  // At most 32 MiB, and the slices of sums: 1/128 of a bf16 operand.
+  // At most 32 MiB for the library, 32 MiB for parts of C, and the slices of sums: 1/128 of a bf16 operand.
   size_t workspace() const { return workspace_; }
 
   struct Operands {
@@ -63,10 +64,12 @@ class CudaGemm {
 
  private:
   void plan_sums();
+  void choose_way(std::unique_ptr<GemmPlan> together, std::unique_ptr<SlicedGemm> sliced);
 
   CudaGemmShape shape_;
   size_t workspace_ = 0;
-  std::unique_ptr<GemmPlan> plan_;  // null when C is small or there is nothing to multiply
+  std::unique_ptr<GemmPlan> plan_;      // null when C is small or there is nothing to multiply
+  std::unique_ptr<SlicedGemm> sliced_;  // does everything, where there is one
   // What the product's epilogue does not do is done by a pass over C.
   bool bias_after_ = false;
   CudaActivation activation_after_ = CudaActivation::none;

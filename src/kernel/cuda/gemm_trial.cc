@@ -1,5 +1,7 @@
 #include "kernel/cuda/gemm_trial.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <random>
 
 namespace floe {
@@ -66,6 +68,49 @@ GemmTrial::~GemmTrial() {
   cudaEventDestroy(start_);
   cudaEventDestroy(stop_);
   cudaStreamDestroy(stream_);
+}
+
+std::vector<char> GemmTrial::results_of(const std::function<void()>& run) const {
+  c_.clear(stream_);
+  run();
+  std::vector<char> results;
+  c_.append_to(&results, stream_);
+  sums_.append_to(&results, stream_);
+  return results;
+}
+
+bool GemmTrial::varies(const std::function<void()>& run) const {
+  if (c_.size > kWatched) return false;
+  constexpr int kRuns = 8;
+  const std::vector<char> first = results_of(run);
+  for (int i = 1; i < kRuns; ++i) {
+    if (results_of(run) != first) return true;
+  }
+  return false;
+}
+
+double GemmTrial::time(const std::function<void()>& run) const {
+  constexpr int kRecorded = 4, kPlays = 3;
+  run();  // code is loaded before anything is recorded
+  cudaGraph_t graph = nullptr;
+  FLOE_CUDA_CALL(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
+  for (int i = 0; i < kRecorded; ++i) run();
+  FLOE_CUDA_CALL(cudaStreamEndCapture(stream_, &graph));
+  cudaGraphExec_t recorded = nullptr;
+  FLOE_CUDA_CALL(cudaGraphInstantiate(&recorded, graph, 0));
+  FLOE_CUDA_CALL(cudaGraphDestroy(graph));
+  float least = 0;
+  for (int i = 0; i < kPlays; ++i) {
+    FLOE_CUDA_CALL(cudaEventRecord(start_, stream_));
+    FLOE_CUDA_CALL(cudaGraphLaunch(recorded, stream_));
+    FLOE_CUDA_CALL(cudaEventRecord(stop_, stream_));
+    FLOE_CUDA_CALL(cudaEventSynchronize(stop_));
+    float milliseconds = 0;
+    FLOE_CUDA_CALL(cudaEventElapsedTime(&milliseconds, start_, stop_));
+    least = i == 0 ? milliseconds : std::min(least, milliseconds);
+  }
+  FLOE_CUDA_CALL(cudaGraphExecDestroy(recorded));
+  return static_cast<double>(least) / kRecorded;
 }
 
 CudaGemm::Operands GemmTrial::operands() const {

@@ -14,6 +14,7 @@ constexpr int kChains = kThreads / kColumns;  // slices s, s + 8, ... are one; t
 template <int kVector>
 __global__ void __launch_bounds__(kThreads) fold_kernel(FoldParts p, unsigned part_blocks) {
   __shared__ float chains[kChains][kColumns];
+  wait_for_previous();
   if (blockIdx.x < part_blocks) {
     const int64_t i = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * kVector;
     if (i >= p.elements) return;
@@ -51,8 +52,10 @@ __global__ void __launch_bounds__(kThreads) fold_kernel(FoldParts p, unsigned pa
 void FoldParts::run(void* stream) const {
   const auto start = [&](auto kernel, int vector) {
     const unsigned part_blocks = blocks_for(elements, int64_t{kThreads} * vector);
-    launch("fold_parts", kernel, {dim3(part_blocks + blocks_for(columns, kColumns)), dim3(kThreads)}, stream,
-           *this, part_blocks);
+    launch(
+        "fold_parts", kernel,
+        {.grid = dim3(part_blocks + blocks_for(columns, kColumns)), .block = dim3(kThreads), .overlap = true},
+        stream, *this, part_blocks);
   };
   elements % 4 == 0 ? start(fold_kernel<4>, 4) : start(fold_kernel<1>, 1);
 }

@@ -13,6 +13,8 @@ template <class T, int kVector>
 __global__ void __launch_bounds__(kThreads* kLanes)
     slice_sums(const T* x, int64_t rows, int64_t columns, float* partial) {
   __shared__ float lanes[kLanes][kThreads * kVector];
+  let_next_start();
+  wait_for_previous();
   constexpr int64_t kColumns = kThreads * kVector;
   const int64_t strips = (columns + kColumns - 1) / kColumns;
   const int64_t slice = blockIdx.x / strips;
@@ -45,8 +47,10 @@ void queue(const ColumnSlices& s, const void* x, float* partial, void* stream) {
   static_assert(kThreads * kVector <= kThreads * kLanes, "a thread finishes one column");
   const unsigned strips = blocks_for(s.columns, kThreads * kVector);
   launch("slice_sums", slice_sums<T, kVector>,
-         {.grid = dim3(strips * static_cast<unsigned>(s.count())), .block = dim3(kThreads, kLanes)}, stream,
-         static_cast<const T*>(x), s.rows, s.columns, partial);
+         {.grid = dim3(strips * static_cast<unsigned>(s.count())),
+          .block = dim3(kThreads, kLanes),
+          .overlap = true},
+         stream, static_cast<const T*>(x), s.rows, s.columns, partial);
 }
 
 template <class T>

@@ -5,6 +5,10 @@
 // Without such a split an element's sum depends neither on the blocks' order nor on what else runs, so the
 // same plan gives the same bits at every run, and a row's bits do not depend on the other rows' values. Plans
 // of different M may have different algorithms, and a row other bits: where that matters, row_gemm.h.
+//
+// The library's kernels for few elements of C (vectors, a few columns) split k without saying so: up to
+// SmallGemm::kElements the product is our own, and above, as far as a C is worth splitting for
+// (gemm_trial.h), an algorithm whose bits vary from run to run when it is measured is not taken.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -34,6 +38,7 @@ struct CudaGemmShape {
 };
 
 class GemmPlan;
+class SlicedGemm;
 
 class CudaGemm {
  public:
@@ -44,7 +49,7 @@ class CudaGemm {
   CudaGemm& operator=(const CudaGemm&) = delete;
 
   const CudaGemmShape& shape() const { return shape_; }
-  // At most 32 MiB, and the slices of sums: 1/128 of a bf16 operand.
+  // At most 32 MiB for the library, 32 MiB for parts of C, and the slices of sums: 1/128 of a bf16 operand.
   size_t workspace() const { return workspace_; }
 
   struct Operands {
@@ -59,10 +64,12 @@ class CudaGemm {
 
  private:
   void plan_sums();
+  void choose_way(std::unique_ptr<GemmPlan> together, std::unique_ptr<SlicedGemm> sliced);
 
   CudaGemmShape shape_;
   size_t workspace_ = 0;
-  std::unique_ptr<GemmPlan> plan_;  // null when there is nothing to multiply
+  std::unique_ptr<GemmPlan> plan_;      // null when C is small or there is nothing to multiply
+  std::unique_ptr<SlicedGemm> sliced_;  // does everything, where there is one
   // What the product's epilogue does not do is done by a pass over C.
   bool bias_after_ = false;
   CudaActivation activation_after_ = CudaActivation::none;

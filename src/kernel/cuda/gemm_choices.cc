@@ -13,7 +13,7 @@ namespace {
 
 using Choices = std::map<std::string, std::string>;
 
-constexpr const char* kHead = "floe gemm choices 1";
+constexpr const char* kHead = "floe gemm choices 2";
 
 // "KEY\tCHOICE" a line. A file that does not begin as it should holds nothing.
 Choices read(const std::string& path) {

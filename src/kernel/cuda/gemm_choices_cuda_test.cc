@@ -23,13 +23,13 @@ TEST(GemmChoices, MeasuresOnceAndRemembersOnDisk) {
   EXPECT_EQ(GemmChoices(folder.path).of("a", measure), "choice 1");
   EXPECT_EQ(GemmChoices(folder.path).of("a", measure), "choice 1");
   EXPECT_EQ(GemmChoices(folder.path).of("b", measure), "choice 2");
-  EXPECT_EQ(read_file(folder.path + "/gemm-choices.txt"), "floe gemm choices 1\na\tchoice 1\nb\tchoice 2\n");
+  EXPECT_EQ(read_file(folder.path + "/gemm-choices.txt"), "floe gemm choices 2\na\tchoice 1\nb\tchoice 2\n");
 }
 
 TEST(GemmChoices, ReadsWhatAnEarlierRunWrote) {
   const Folder folder;
   std::filesystem::create_directories(folder.path);
-  write_file(folder.path + "/gemm-choices.txt", "floe gemm choices 1\na\tkept\n");
+  write_file(folder.path + "/gemm-choices.txt", "floe gemm choices 2\na\tkept\n");
   EXPECT_EQ(GemmChoices(folder.path).of("a", [] { return std::string("new"); }), "kept");
 }
 

@@ -68,6 +68,8 @@ std::string text_of(const cublasLtMatmulAlgo_t& algorithm) {
   return text;
 }
 
+constexpr const char* kNone = "none";  // as a choice: all of them vary
+
 constexpr int kBiasGradient = CUBLASLT_EPILOGUE_BGRADA | CUBLASLT_EPILOGUE_BGRADB;
 
 }  // namespace
@@ -150,8 +152,10 @@ cublasStatus_t GemmPlan::choose(cublasLtEpilogue_t epilogue) {
   if (found.size() > kMeasured) found.resize(kMeasured);
   // Once measured, an algorithm is known by its description in cuBLASLt's own form.
   const std::string choice = GemmChoices(kernel_cache_folder()).of(key_of(shape_, epilogue), [&] {
-    return text_of(found[found.size() == 1 ? 0 : static_cast<size_t>(fastest(found))].algo);
+    const int best = fastest(found);
+    return best < 0 ? std::string(kNone) : text_of(found[static_cast<size_t>(best)].algo);
   });
+  if (choice == kNone) return CUBLAS_STATUS_NOT_SUPPORTED;
   const auto known = std::find_if(found.begin(), found.end(),
                                   [&](const auto& each) { return text_of(each.algo) == choice; });
   const cublasLtMatmulHeuristicResult_t& chosen = known == found.end() ? found.front() : *known;
@@ -187,13 +191,14 @@ int GemmPlan::fastest(std::span<const cublasLtMatmulHeuristicResult_t> candidate
                    trial.stream());
     };
     if (once() != CUBLAS_STATUS_SUCCESS) continue;  // the heuristic may name what does not run
+    if (trial.varies([&] { check_cublaslt(once(), "cublasLtMatmul"); })) continue;
     const double time = trial.time([&] { check_cublaslt(once(), "cublasLtMatmul"); });
     if (best < 0 || time < kMargin * least) {
       best = static_cast<int>(i);
       least = time;
     }
   }
-  return std::max(best, 0);
+  return best;
 }
 
 }  // namespace floe

@@ -43,7 +43,7 @@ class GemmPlan {
   GemmPlan& operator=(const GemmPlan&) = delete;
 
   // The fastest algorithm that has this epilogue, of the first that the library suggests and that do not
-  // split K; measured once for each shape and card (gemm_choices.h). What it is when there is none.
+  // split K, nor vary; measured once for each shape and card (gemm_choices.h). What it is when there is none.
   cublasStatus_t choose(cublasLtEpilogue_t epilogue);
   size_t workspace() const { return workspace_; }
 

@@ -4,6 +4,8 @@
 // found in the keys' order. In f32 the bits are those of attention, however the cache is cut into blocks and
 // whatever lies beside a row (kernel/cuda/online_softmax.cuh).
 //
+// A few queries over a 2-byte cache have a kernel of their own (paged_attention_decode_cuda.cu).
+//
 // A block of the cache that is not there, or a length beyond the table, gives NaN; nothing is read outside.
 #include <algorithm>
 
@@ -12,6 +14,7 @@
 #include "kernel/cuda/online_softmax.cuh"
 #include "kernel/cuda/warp_mma.cuh"
 #include "kernel/kernel.h"
+#include "ops/paged_attention/paged_attention_cuda.cuh"
 
 namespace floe {
 namespace {
@@ -20,28 +23,6 @@ constexpr int kMaxWarps = 4;
 // Three blocks of an H100's SM: while one waits for its keys, others compute.
 constexpr size_t kUsualShared = 76 * 1024;
 constexpr size_t kMostShared = 160 * 1024;  // what sm_80 has
-
-struct PagedShape {
-  int rows = 0, queries = 0, heads = 0, key_heads = 0, width = 0, value_width = 0;
-  int64_t q_batch = 0, q_row = 0, q_head = 0;
-  int blocks = 0, block = 1, table_width = 0;
-  float scale = 1;
-  bool causal = false;
-  int tiles = 1;  // of the queries that read a key head
-  int warps = 1;
-  bool staged = false;  // keys and values go through shared memory, 16 bytes at a time
-
-  __host__ __device__ int group() const { return heads / key_heads; }
-  int readers() const { return queries * group(); }
-};
-
-template <class T>
-struct PagedRun {
-  PagedShape s;
-  const T *q = nullptr, *k = nullptr, *v = nullptr;
-  const int32_t *table = nullptr, *lengths = nullptr;
-  T* out = nullptr;
-};
 
 // Units of 16 bytes between rows of a staged tile: odd, so that eight rows start on different banks.
 __host__ __device__ constexpr int row_units(int features, int size) { return features * size / 16 | 1; }
@@ -397,6 +378,9 @@ BoundKernel bind_paged(const KernelCall& call) {
     run.table = to.inputs[3].as<const int32_t>();
     run.lengths = to.inputs[4].as<const int32_t>();
     run.out = to.outputs[0].as<T>();
+    if constexpr (sizeof(T) == 2) {
+      if (decodes(run)) return queue_decode(run, to.stream);
+    }
     if (s.readers() == 1) return queue<T, 1>(run, to.stream);
     if (s.readers() <= 4) return queue<T, 4>(run, to.stream);
     queue<T, 8>(run, to.stream);

@@ -108,6 +108,83 @@ TEST(PagedAttentionCuda, TakesEveryHeadSize) {
   }
 }
 
+// Lengths on both sides of a round of keys of every head size, as many queries and heads as decoding has.
+TEST(PagedAttentionCuda, DecodesEveryHeadSizeLengthAndBlock) {
+  FLOE_NEEDS_CUDA();
+  int64_t at = 0;
+  for (const int64_t width : {8, 32, 40, 64, 128, 256}) {
+    for (const int64_t block : {1, 16}) {
+      for (const bool causal : {false, true}) {
+        check({.rows = 8,
+               .queries = 1 + (at + 2 * (block == 1) + causal) % 4,
+               .heads = 4,
+               .key_heads = 2,
+               .width = width,
+               .value_width = width,
+               .block = block,
+               .lengths = {0, 1, 3, 17, 63, 64, 65, 300},
+               .longest = 300,
+               .causal = causal});
+      }
+    }
+    ++at;
+  }
+}
+
+TEST(PagedAttentionCuda, DecodesMoreThan65535Rows) {
+  FLOE_NEEDS_CUDA();
+  check({.rows = 70000, .heads = 1, .key_heads = 1, .width = 8, .value_width = 8, .block = 1, .longest = 3});
+}
+
+// Scores of -inf alone give 0, and the places of keys that are not there must not make them NaN.
+TEST(PagedAttentionCuda, KeepsInfiniteScoresApartFromKeysThatAreNotThere) {
+  FLOE_NEEDS_CUDA();
+  OpCase c = make({.rows = 3, .heads = 1, .key_heads = 1, .lengths = {5, 5, 5}, .longest = 16});
+  std::vector<RefTensor> inputs = case_inputs(c);
+  RefTensor& q = inputs[0];
+  RefTensor& k = inputs[1];
+  for (size_t i = 0; i < k.f.size(); i += 64) k.f[i] = -std::fabs(k.f[i]) - 1;
+  q.f[0] = std::numeric_limits<double>::infinity();
+  q.f[64] = std::numeric_limits<double>::quiet_NaN();
+  for (const size_t i : {0, 1}) c.inputs[i] = CaseInput::of(tensor_of(inputs[i]));
+  c.ulps = 1.01;
+  check_kernel(c);
+  const std::vector<Tensor> out = run_kernel(c);
+  for (int64_t i = 0; i < 64; ++i) {
+    ASSERT_EQ(out[0].at(i), 0) << i;
+    ASSERT_TRUE(std::isnan(out[0].at(64 + i))) << i;
+    ASSERT_FALSE(std::isnan(out[0].at(128 + i))) << i;
+  }
+}
+
+// The same positions as blocks of 16 and of 1, the second with a wider table whose tail names nothing.
+TEST(PagedAttentionCuda, GivesTheSameBitsHoweverTheCacheIsCut) {
+  FLOE_NEEDS_CUDA();
+  constexpr int64_t kTail = 7;
+  const OpCase sixteen = make({.rows = 3, .queries = 2, .key_heads = 2, .lengths = {90, 3, 64}});
+  OpCase one = sixteen;
+  std::vector<RefTensor> inputs = case_inputs(sixteen);
+  for (const size_t k : {1, 2}) {
+    inputs[k].shape[0] *= 16;
+    inputs[k].shape[1] = 1;
+    one.inputs[k] = CaseInput::of(tensor_of(inputs[k]));
+  }
+  const int64_t entries = inputs[3].shape[1];
+  std::vector<int32_t> table;
+  for (int64_t r = 0; r < 3; ++r) {
+    for (int64_t p = 0; p < entries * 16; ++p) {
+      const auto slot = static_cast<int32_t>(inputs[3].i[static_cast<size_t>(r * entries + p / 16)]);
+      table.push_back(slot * 16 + static_cast<int32_t>(p % 16));
+    }
+    table.insert(table.end(), kTail, std::numeric_limits<int32_t>::min());
+  }
+  one.inputs[3] = CaseInput::of(Tensor::from_ints({3, entries * 16 + kTail}, table));
+  const std::vector<Tensor> want = run_kernel(sixteen);
+  const std::vector<Tensor> got = run_kernel(one);
+  ASSERT_EQ(got[0].bytes(), want[0].bytes());
+  EXPECT_EQ(std::memcmp(got[0].data(), want[0].data(), got[0].bytes()), 0);
+}
+
 TEST(PagedAttentionCuda, PacksTheHeadsAndQueriesThatShareKeys) {
   FLOE_NEEDS_CUDA();
   check({.heads = 8, .key_heads = 2});

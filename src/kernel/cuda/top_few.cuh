@@ -52,7 +52,8 @@ __device__ inline TopFewBound block_bound(float own, int wanted, TopFewScratch& 
     above += four.z > group ? 1 : 0;
     above += four.w > group ? 1 : 0;
   }
-  // Of what has fewer than `wanted` above it the smallest is the wanted-th largest, equal ones counted singly.
+  // Of what has fewer than `wanted` above it the smallest is the wanted-th largest, equal ones counted
+  // singly.
   const uint32_t ordered = ordered_bits(group);
   const uint32_t bound = __reduce_min_sync(kLanes, above < wanted ? ordered : 0xFFFFFFFFu);
   return {number_of_bits(__reduce_max_sync(kLanes, ordered)), fmaxf(number_of_bits(bound), -FLT_MAX)};

@@ -125,12 +125,11 @@ __device__ void look_at_part(const Call& call, int64_t row, int part, Shared& sh
   const int64_t base = static_cast<int64_t>(part) * kTopPart;
   const int count = part_count(call.sizes.vocabulary, base);
   const int length = call.sizes.length;
-  const float score = call.scores[row];
   // A row that is not alive has no lists that anybody looks at; the same for every thread.
-  if (!call.ask_early && score == -infinity()) return;
+  if (!call.ask_early && call.scores[row] == -infinity()) return;
   float x[kTopItems];
   load_part(call.logits + row * call.sizes.vocabulary + base, count, call.wide, -infinity(), x);
-  if (score == -infinity()) return;
+  if (call.ask_early && call.scores[row] == -infinity()) return;
 
   const float own = thread_max(x);
   const TopFewBound top = block_bound(own, ::min(length, kTopFew), shared.few);
@@ -145,8 +144,7 @@ __device__ void look_at_part(const Call& call, int64_t row, int part, Shared& sh
   const int64_t at = row * call.sizes.parts + part;
   TopKey* list = call.memory.part_lists + at * length;
   const auto first = static_cast<uint32_t>(base);
-  if (length > kTopFew ||
-      !block_top_few(x, own, top.bound, first, length, shared.few, dynamic_keys, list)) {
+  if (length > kTopFew || !block_top_few(x, own, top.bound, first, length, shared.few, dynamic_keys, list)) {
     uint32_t ordered[kTopItems];  // 0: forbidden
 #pragma unroll
     for (int item = 0; item < kTopItems; ++item) {

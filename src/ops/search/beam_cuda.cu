@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "device/cuda/launch.cuh"
+#include "kernel/cuda/top_few.cuh"
 #include "kernel/cuda/top_keys.cuh"
 #include "ops/search/search_kernel.h"
 
@@ -17,6 +18,8 @@ namespace {
 constexpr unsigned kAll = 0xFFFFFFFFu;
 constexpr int kWarps = kTopThreads / 32;
 constexpr int kMostWorkers = 8;                    // the largest cluster that every device with clusters has
+constexpr int kBlocksOnProcessor = 4;              // for which registers are left: 64 a thread
+constexpr int64_t kFewBlocks = 128;                // no more than multiprocessors: latency is what counts
 constexpr size_t kMostSharedForMerge = 96 * 1024;  // two blocks still fit on an H100's multiprocessor
 
 struct alignas(8) PartStats {
@@ -50,7 +53,8 @@ struct Sizes {
   }
   bool merge_in_shared() const { return merge_bytes() <= kMostSharedForMerge; }
   size_t pool_bytes() const {
-    return static_cast<size_t>(std::min(length, kTopRound)) * kTopItems * sizeof(TopKey);
+    return static_cast<size_t>(std::max(std::min(length, kTopRound) * kTopItems, kTopFewPool)) *
+           sizeof(TopKey);
   }
 };
 
@@ -89,11 +93,12 @@ struct Call {
   Sizes sizes;
   bool wide;
   bool merge_in_shared;
+  bool ask_early;  // for a row's logits, before it is known to be alive
 };
 
 struct Shared {
+  TopFewScratch few;
   TopScratch scratch;
-  float most[kWarps];
   float sums[kWarps];
   int found;
   int faulty;
@@ -115,42 +120,44 @@ __device__ float warp_max(float x) {
   return x;
 }
 
-// Ends with a barrier.
+// Ends with a barrier, or has none.
 __device__ void look_at_part(const Call& call, int64_t row, int part, Shared& shared) {
   const int64_t base = static_cast<int64_t>(part) * kTopPart;
   const int count = part_count(call.sizes.vocabulary, base);
-  const float score = call.scores[row];
+  const int length = call.sizes.length;
+  // A row that is not alive has no lists that anybody looks at; the same for every thread.
+  if (!call.ask_early && call.scores[row] == -infinity()) return;
   float x[kTopItems];
   load_part(call.logits + row * call.sizes.vocabulary + base, count, call.wide, -infinity(), x);
-  if (score == -infinity()) return;  // not alive, and nobody looks at its lists; the same for every thread
+  if (call.ask_early && call.scores[row] == -infinity()) return;
 
-  uint32_t ordered[kTopItems];  // 0: forbidden
-  float most = -infinity();
-#pragma unroll
-  for (int item = 0; item < kTopItems; ++item) {
-    most = x[item] < infinity() ? fmaxf(most, x[item]) : infinity();  // NaN too
-    ordered[item] = x[item] > -infinity() ? ordered_bits(x[item]) : 0;
-  }
-  most = warp_max(most);
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  const bool first_lane = threadIdx.x % 32 == 0;
-  if (first_lane) shared.most[warp] = most;
-  const int64_t at = row * call.sizes.parts + part;
-  block_top_list(ordered, static_cast<uint32_t>(base), call.sizes.length, shared.scratch, dynamic_keys,
-                 call.memory.part_lists + at * call.sizes.length);
-#pragma unroll
-  for (int k = 0; k < kWarps; ++k) most = fmaxf(most, shared.most[k]);
+  const float own = thread_max(x);
+  const TopFewBound top = block_bound(own, ::min(length, kTopFew), shared.few);
+  // Of nothing but -inf the exponentials are 0; one NaN makes the sum NaN.
+  const float subtracted = top.most == -infinity() ? 0 : top.most;
   float sum = 0;
 #pragma unroll
-  for (int item = 0; item < kTopItems; ++item) sum += ordered[item] != 0 ? expf(x[item] - most) : 0;
+  for (int item = 0; item < kTopItems; ++item) sum += expf(x[item] - subtracted);
   sum = warp_sum(sum);
-  if (first_lane) shared.sums[warp] = sum;
-  __syncthreads();
-  if (threadIdx.x == 0) {
+  if (threadIdx.x % 32 == 0) shared.sums[threadIdx.x / 32] = sum;
+
+  const int64_t at = row * call.sizes.parts + part;
+  TopKey* list = call.memory.part_lists + at * length;
+  const auto first = static_cast<uint32_t>(base);
+  if (length > kTopFew || !block_top_few(x, own, top.bound, first, length, shared.few, dynamic_keys, list)) {
+    uint32_t ordered[kTopItems];  // 0: forbidden
+#pragma unroll
+    for (int item = 0; item < kTopItems; ++item) {
+      ordered[item] = x[item] > -infinity() ? ordered_bits(x[item]) : 0;
+    }
+    block_top_list(ordered, first, length, shared.scratch, dynamic_keys, list);
+  }
+  if (threadIdx.x == 0) {  // both ways to the list have a barrier
     sum = 0;
     for (int k = 0; k < kWarps; ++k) sum += shared.sums[k];
-    call.memory.part_stats[at] = {most, sum};
+    call.memory.part_stats[at] = {sum < infinity() ? top.most : infinity(), sum};
   }
+  __syncthreads();
 }
 
 // By one warp; lane k begins with part k, so that one load brings what most rows have.
@@ -191,6 +198,9 @@ __device__ void combine(const Call& call, int64_t sentence, Shared& shared) {
   RowStats* rows = call.memory.rows + first_row;
   if (thread == 0) shared.found = shared.faulty = 0;
   const TopKey* from = part_lists;
+  // Asked for beside what combine_parts reads.
+  const bool has_key = call.merge_in_shared && thread < part_keys;
+  const TopKey first_key = has_key ? __ldcg(from + thread) : 0;
   if (call.merge_in_shared) {
     part_lists = dynamic_keys;
     row_lists = part_lists + part_keys;
@@ -204,7 +214,8 @@ __device__ void combine(const Call& call, int64_t sentence, Shared& shared) {
   }
   for (int i = thread; i < row_keys; i += kTopThreads) row_lists[i] = 0;
   if (call.merge_in_shared) {
-    for (int i = thread; i < part_keys; i += kTopThreads) part_lists[i] = __ldcg(from + i);
+    if (has_key) part_lists[thread] = first_key;
+    for (int i = thread + kTopThreads; i < part_keys; i += kTopThreads) part_lists[i] = __ldcg(from + i);
   }
   __syncthreads();
 
@@ -262,7 +273,8 @@ __device__ void cluster_barrier() {
 
 // kTogether: the blocks of a sentence are a cluster, or one.
 template <bool kTogether>
-__global__ void __launch_bounds__(kTopThreads) candidates_kernel(const __grid_constant__ Call call) {
+__global__ void __launch_bounds__(kTopThreads, kBlocksOnProcessor)
+    candidates_kernel(const __grid_constant__ Call call) {
   __shared__ Shared shared;
   let_next_start();
   wait_for_previous();
@@ -295,7 +307,8 @@ void run_candidates(const KernelRun& run, const Sizes& sizes, bool together) {
                   Memory(run.workspace, sizes),
                   sizes,
                   sizes.vocabulary % 4 == 0 && reinterpret_cast<uintptr_t>(logits) % 16 == 0,
-                  sizes.merge_in_shared()};
+                  sizes.merge_in_shared(),
+                  sizes.sentences * sizes.workers <= kFewBlocks};
   const size_t merge = call.merge_in_shared ? sizes.merge_bytes() : 0;
   LaunchShape parts{.grid = dim3(static_cast<unsigned>(sizes.sentences * sizes.workers)),
                     .block = dim3(kTopThreads),

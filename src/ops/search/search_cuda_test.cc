@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -108,6 +109,74 @@ TEST(BeamCandidatesCuda, EqualOnesGoByPlaceThenIdAcrossParts) {
     EXPECT_EQ(out[1].at(j), j);
     EXPECT_EQ(out[2].at(j), 1);
   }
+}
+
+// Where the largest stand together more of them reach the block's bound than it has room for.
+TEST(BeamCandidatesCuda, OrderedRowsMatchTheReference) {
+  FLOE_NEEDS_CUDA();
+  constexpr int64_t kVocabulary = 8200;
+  for (const int64_t candidates : {1, 2, 8, 15, 16, 17, 40}) {
+    for (const bool falling : {false, true}) {
+      Tensor logits = eighths({4, kVocabulary}, 13);
+      float* x = logits.as<float>();
+      for (int row = 0; row < 4; ++row) std::sort(x + row * kVocabulary, x + (row + 1) * kVocabulary);
+      if (falling) {
+        for (int row = 0; row < 4; ++row) std::reverse(x + row * kVocabulary, x + (row + 1) * kVocabulary);
+      }
+      check_kernel(
+          candidates_case(CaseInput::of(std::move(logits)), floats({4}, spread_scores(4)), 2, candidates));
+    }
+    Tensor distinct(DType::f32, {2, kVocabulary});  // no two are equal
+    for (int64_t i = 0; i < distinct.size(); ++i) {
+      const int64_t id = i % kVocabulary;
+      distinct.set(i, -static_cast<double>(i < kVocabulary ? id : kVocabulary - id) / 64);
+    }
+    check_kernel(candidates_case(CaseInput::of(std::move(distinct)), floats({2}, {-1, -2}), 1, candidates));
+  }
+}
+
+TEST(BeamCandidatesCuda, FewPermittedTokensMatchTheReference) {
+  FLOE_NEEDS_CUDA();
+  constexpr int64_t kVocabulary = 8200;
+  for (const int64_t candidates : {1, 2, 8, 16, 17}) {
+    for (const int64_t permitted : {1, 3, 7, 16, 40, 300, 700}) {
+      for (const int64_t stride : {1, 4, 11}) {  // side by side, in other threads, apart
+        Tensor logits = eighths({2, kVocabulary}, 17);
+        float* x = logits.as<float>();
+        for (int64_t i = 0; i < 2 * kVocabulary; ++i) {
+          const int64_t id = i % kVocabulary - 100;
+          if (id < 0 || id % stride != 0 || id / stride >= permitted) x[i] = -kInf;
+        }
+        check_kernel(
+            candidates_case(CaseInput::of(std::move(logits)), floats({2}, {-0.5f, -0.87f}), 2, candidates));
+      }
+    }
+  }
+}
+
+TEST(BeamCandidatesCuda, BothZerosGoById) {
+  FLOE_NEEDS_CUDA();
+  for (const int64_t vocabulary : {50, 5000}) {
+    Tensor logits(DType::f32, {1, vocabulary});
+    for (int64_t i = 0; i < vocabulary; ++i) logits.set(i, i > 40 ? -1.0 : i % 2 == 0 ? -0.0 : 0.0);
+    const auto out = run_kernel(candidates_case(CaseInput::of(std::move(logits)), floats({1}, {-1}), 1, 8));
+    for (int j = 0; j < 8; ++j) EXPECT_EQ(out[1].at(j), j);
+  }
+}
+
+TEST(BeamCandidatesCuda, ManySentencesWithDeadRowsMatchTheReference) {
+  FLOE_NEEDS_CUDA();
+  constexpr int64_t kSentences = 150, kBeam = 2;
+  std::vector<float> scores = spread_scores(kSentences * kBeam);
+  for (size_t row = 0; row < scores.size(); ++row) {
+    if (row % 3 == 1 || row / kBeam % 5 == 0) scores[row] = -kInf;
+  }
+  Tensor logits = eighths({kSentences * kBeam, 4100}, 19);
+  for (size_t row = 0; row < scores.size(); ++row) {
+    if (scores[row] == -kInf) std::fill_n(logits.as<float>() + row * 4100, 4100, kNaN);
+  }
+  check_kernel(candidates_case(CaseInput::of(std::move(logits)), floats({kSentences * kBeam}, scores), kBeam,
+                               2 * kBeam));
 }
 
 TEST(BeamCandidatesCuda, DeadAndFaultyRowsGiveNone) {

@@ -188,7 +188,7 @@ int bench_decode(const BenchFlags& flags) {
       gpu ? std::set<std::string>{"all", "steps"} : std::set<std::string>{"all", "cache", "peer", "steps"};
   if (cases.count(flags.which) == 0)
     throw UsageError(fmt::format("--case is one of {}, not '{}'", fmt::join(cases, ", "), flags.which));
-  BenchReport report(flags.command, flags.threads);
+  BenchReport report(flags.command, flags.threads, results_path(flags, "decode"));
   if (gpu || flags.which == "steps") {
     compare_steps(flags, report);
   } else {
@@ -197,7 +197,7 @@ int bench_decode(const BenchFlags& flags) {
     if (flags.which != "peer") compare_caches(flags, plan, report);
     if (flags.which != "cache") compare_ctranslate2(flags, plan, report);
   }
-  report.write(results_path(flags, "decode"));
+  report.write();
   return 0;
 }
 

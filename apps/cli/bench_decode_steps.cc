@@ -97,7 +97,7 @@ void compare_steps(const BenchFlags& flags, BenchReport& report) {
   asked.update({{"source", plan.source},
                 {"length", plan.length},
                 {"first", true},
-                {"seconds_for_ways", flags.quick ? 0 : 100},  // compiling, on one GPU, for three batch sizes
+                {"seconds_for_ways", flags.quick ? 0 : 60},  // compiling, on one GPU, for three batch sizes
                 {"warmup", plan.warmup},
                 {"runs", plan.runs}});
   std::vector<Peer> peers = {
@@ -105,7 +105,8 @@ void compare_steps(const BenchFlags& flags, BenchReport& report) {
       {"decode_static.py", gpu ? "PyTorch, static cache, CUDA graph" : "PyTorch, static cache", false,
        plan.runs}};
   std::map<StepCase, Side> floe;
-  for (int round = 0; round < (flags.quick ? 1 : flags.rounds); ++round) {
+  const int rounds = flags.quick ? 1 : flags.rounds;
+  for (int round = 0; round < rounds; ++round) {
     for (const StepCase& c : plan.cases) {
       Json one = asked;
       one.update({{"batch", c.batch}, {"beam", c.beam}});
@@ -118,17 +119,16 @@ void compare_steps(const BenchFlags& flags, BenchReport& report) {
       report["profiles"][fmt::format("beam {}, batch {}", c.beam, c.batch)] = by_op;
     }
     if (flags.peer.empty()) continue;
-    for (Peer& peer : peers) ask_peer(flags, plan, asked, peer, report);
-  }
-  for (const StepCase& c : plan.cases) {
-    bool any = false;
-    for (const Peer& peer : peers) {
-      if (peer.sides.count(c) == 0) continue;
-      add_rows(plan, c, floe[c], peer, gpu, report);
-      any = true;
+    for (Peer& peer : peers) {
+      ask_peer(flags, plan, asked, peer, report);
+      if (round + 1 < rounds) continue;
+      for (const StepCase& c : plan.cases) {
+        if (peer.sides.count(c) != 0) add_rows(plan, c, floe[c], peer, gpu, report);
+      }
     }
-    if (!any) add_rows(plan, c, floe[c], peers.front(), gpu, report);
   }
+  if (!flags.peer.empty()) return;
+  for (const StepCase& c : plan.cases) add_rows(plan, c, floe[c], peers.front(), gpu, report);
 }
 
 }  // namespace floe

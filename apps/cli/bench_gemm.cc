@@ -69,7 +69,7 @@ int bench_gemm(const BenchFlags& flags) {
                                  {"sets", sets_of(p, element, flags)},
                                  {"row_invariant", p.inference}});
 
-  BenchReport report(flags.command, flags.threads);
+  BenchReport report(flags.command, flags.threads, results_path(flags, "gemm"));
   report["precision"] = flags.precision;
   std::vector<std::vector<double>> ours(products.size()), theirs(products.size());
   const auto keep = [&](const Json& answer, std::vector<std::vector<double>>& into) {
@@ -100,7 +100,7 @@ int bench_gemm(const BenchFlags& flags) {
     fmt::print("{}: {:.4g} {}{}\n", row.name, row.floe, row.metric,
                row.peer ? fmt::format(", {} {:.4g}", row.peer_name, *row.peer) : "");
   }
-  report.write(results_path(flags, "gemm"));
+  report.write();
   return 0;
 }
 

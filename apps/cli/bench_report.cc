@@ -32,13 +32,16 @@ std::string today() {
 
 }  // namespace
 
-BenchReport::BenchReport(std::string command, int threads) {
+BenchReport::BenchReport(std::string command, int threads, std::string path) : path_(std::move(path)) {
   json_["device"] = fmt::format("{}, {} threads", processor_name(), threads);
   json_["versions"]["floe"] = FLOE_VERSION;
   json_["versions"]["compiler"] = "g++ " __VERSION__;
   json_["date"] = today();
   json_["command"] = std::move(command);
   json_["rows"] = nlohmann::ordered_json::array();
+  std::error_code error;
+  std::filesystem::create_directories(folder_of(path_), error);
+  if (error) fail_io("cannot create {}: {}", folder_of(path_), error.message());
 }
 
 void BenchReport::ran_on(const nlohmann::ordered_json& answer, const BenchFlags& flags) {
@@ -62,13 +65,13 @@ void BenchReport::row(const BenchRow& row) {
     if (below > 0) json["ratio"] = above / below;
   }
   json_["rows"].push_back(std::move(json));
+  write_file(partial(), json_.dump(2) + "\n");
 }
 
-void BenchReport::write(const std::string& path) const {
-  std::error_code error;
-  std::filesystem::create_directories(folder_of(path), error);
-  if (error) fail_io("cannot create {}: {}", folder_of(path), error.message());
-  write_file(path, json_.dump(2) + "\n");
+void BenchReport::write() const {
+  write_file(path_, json_.dump(2) + "\n");
+  std::error_code ignored;
+  std::filesystem::remove(partial(), ignored);
 }
 
 std::string results_path(const BenchFlags& flags, std::string_view benchmark) {

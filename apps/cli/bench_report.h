@@ -23,7 +23,9 @@ struct BenchRow {
 
 class BenchReport {
  public:
-  BenchReport(std::string command, int threads);
+  // Every row() also writes what there is so far to PATH.partial: a run of many minutes that is cut off has
+  // not been for nothing.
+  BenchReport(std::string command, int threads, std::string path);
 
   void version(const std::string& name, const std::string& value) { json_["versions"][name] = value; }
   // Names the device of a measurement's answer, where that is not the processor.
@@ -31,10 +33,13 @@ class BenchReport {
   void row(const BenchRow& row);
   nlohmann::ordered_json& operator[](const std::string& key) { return json_[key]; }
 
-  // Throws Error{io}.
-  void write(const std::string& path) const;
+  // The whole, in place of the part. Throws Error{io}.
+  void write() const;
 
  private:
+  std::string partial() const { return path_ + ".partial"; }
+
+  std::string path_;
   nlohmann::ordered_json json_;
 };
 

@@ -131,7 +131,7 @@ int bench_train_one(const std::string& text) {
 }
 
 int bench_train(const BenchFlags& flags) {
-  BenchReport report(flags.command, flags.threads);
+  BenchReport report(flags.command, flags.threads, results_path(flags, "train"));
   const std::string program = own_program();
   for (const TrainCase& c : train_cases({flags.which, flags.device != "cpu", flags.quick})) {
     Json asked = question(c, flags);
@@ -172,7 +172,7 @@ int bench_train(const BenchFlags& flags) {
     for (const Json& line : last.at("profile")) by_op[line.at("op")] += line.at("milliseconds").get<double>();
     report["profiles"][description(c)] = by_op;
   }
-  report.write(results_path(flags, "train"));
+  report.write();
   return 0;
 }
 

@@ -33,12 +33,18 @@ __global__ void __launch_bounds__(kThreads) sum_squares_kernel(const Tensors ten
   }
   const T* x = static_cast<const T*>(tensors.x[at]);
   const int64_t begin = (blockIdx.x - tensors.first[at]) * kSpan, end = ::min(tensors.n[at], begin + kSpan);
+  const bool aligned = reinterpret_cast<uintptr_t>(x) % 16 == 0;  // a slice may begin anywhere
   float chains[kVector] = {};
   int64_t i = begin + int64_t{threadIdx.x} * kVector;
 #pragma unroll 4
   for (; i + kVector <= end; i += kThreads * kVector) {
     float v[kVector];
-    load_floats(x + i, v);
+    if (aligned) {
+      load_floats(x + i, v);
+    } else {
+#pragma unroll
+      for (int k = 0; k < kVector; ++k) v[k] = to_float(x[i + k]);
+    }
 #pragma unroll
     for (int k = 0; k < kVector; ++k) chains[k] = fmaf(v[k], v[k], chains[k]);
   }

@@ -6,7 +6,9 @@
 
 #include "base/error.h"
 #include "ops/all.h"
+#include "ops/slice/slice.h"
 #include "testing/op_case.h"
+#include "testing/program_case.h"
 
 namespace floe {
 namespace {
@@ -28,6 +30,17 @@ TEST(SumSquares, AddsManyTensors) {
   check_gradient(c);
   for (int i = 0; i < 400; ++i) c.inputs.push_back(CaseInput::normal({1 + i % 7}));
   check_kernel(c);
+}
+
+// A slice along the first dim is read where it lies, at any element.
+TEST(SumSquares, TakesASliceThatBeginsAnywhere) {
+  for (const int64_t begin : {0, 1, 2, 3}) {
+    Graph graph(all_ops(), "g");
+    Builder b(graph);
+    const Value x = b.input("x", {DType::f32, {4100, 3}});
+    b.output("y", sum_squares(b, {slice(b, x, 0, Dim(begin), Dim(4096))}));
+    check_program(graph, {{"x", random_shared(DType::f32, {4100, 3}, 7)}}, {});
+  }
 }
 
 TEST(SumSquares, RefusesTwoTypes) {

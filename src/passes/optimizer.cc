@@ -79,8 +79,8 @@ void apply_gradients(Builder& b, const std::vector<Parameter>& parameters, Value
     b.update("adam.v." + name, updated[k].v);
     if (options.ema_decay > 0) {
       const Value ema = b.state("ema." + name, b.type(updated[k].param));
-      b.update("ema." + name,
-               add(b, ema, mul(b, sub(b, updated[k].param, ema), b.scalar(1 - options.ema_decay))));
+      const Value moved = add(b, ema, mul(b, sub(b, updated[k].param, ema), b.scalar(1 - options.ema_decay)));
+      b.update("ema." + name, select(b, finite, moved, ema));
     }
   }
   b.output("grad_norm", norm);

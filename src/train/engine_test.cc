@@ -164,9 +164,13 @@ TEST(TrainingEngine, RecomputesTheSameBitsInLessMemory) {
   }
 }
 
-TEST(TrainingEngine, SkipsAStepThatIsNotFinite) {
+class SkippedStep : public testing::TestWithParam<double> {};
+INSTANTIATE_TEST_SUITE_P(EmaDecay, SkippedStep, testing::Values(0, 0.9));
+
+TEST_P(SkippedStep, ChangesNoState) {
   TrainingEngineOptions options;
   options.optimizer.clip_norm = 1;
+  options.optimizer.ema_decay = GetParam();
   Fixture f(tiny(), options);
   const BatchTensors batch = reversed_batch(4, 6, 1);
   f.engine.update({&batch, 1}, 1e-3F, 1, 1);

@@ -35,11 +35,10 @@ Value ModelContext::weight(std::string_view full_name) {
   return value;
 }
 
-Value linear_layer(ModelContext& m, Value x, std::string_view name, std::string_view activation) {
+Value linear_layer(ModelContext& m, Value x, std::string_view name) {
   const Builder::Scope scope(m.b, name);
   const Value bias = m.config.biases ? m.weight_here("bias") : Value{};
-  return matmul(m.b, x, m.weight_here("weight"),
-                {.transpose_b = true, .bias = bias, .activation = std::string(activation)});
+  return matmul(m.b, x, m.weight_here("weight"), {.transpose_b = true, .bias = bias});
 }
 
 Value norm_layer(ModelContext& m, Value x) {
@@ -168,7 +167,9 @@ Value feed_forward(ModelContext& m, Value x) {
     const Value up = slice(m.b, both, 2, Dim(m.config.d_ff), Dim(m.config.d_ff));
     inner = mul(m.b, elementwise(m.b, "silu", {gate}), up);
   } else {
-    inner = linear_layer(m, x, "up", name_of(m.config.activation));
+    // Beside its product, which it joins where nobody else reads that (passes/fuse.h): a gradient that does
+    // then finds it, and need not make it again.
+    inner = elementwise(m.b, name_of(m.config.activation), {linear_layer(m, x, "up")});
   }
   return linear_layer(m, dropout_at(m, inner, m.config.activation_dropout), "down");
 }

@@ -34,7 +34,7 @@ class ModelContext {
 enum class Side { source, target };
 
 // x [..., in] -> [..., out] by weights NAME.weight [out, in] and, where the config has biases, NAME.bias.
-Value linear_layer(ModelContext& m, Value x, std::string_view name, std::string_view activation = "");
+Value linear_layer(ModelContext& m, Value x, std::string_view name);
 
 Value norm_layer(ModelContext& m, Value x);  // weights norm.gamma, norm.beta
 Value residual_dropout(ModelContext& m, Value x);

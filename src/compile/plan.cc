@@ -56,9 +56,8 @@ class Planner {
     find_last_uses();
     assign_storages();
     emit_steps();
+    emit_outputs();
     emit_updates();
-    for (const NamedValue& output : graph_.outputs())
-      entry_.outputs.push_back({output.name, slot(output.value)});
     for (const NamedValue& update : graph_.updates()) entry_.updated.push_back(update.name);
     return std::move(entry_);
   }
@@ -365,6 +364,39 @@ class Planner {
     entry_.steps.push_back({"copy", "copy", {}, {from}, {to}, "", {{}, 2 * bytes}});
   }
 
+  // Does the root's memory hold another value when the entry ends?
+  bool is_replaced(int root) const {
+    const Node& producer = graph_.producer({root});
+    if (producer.op->name != "state") return false;
+    return std::ranges::any_of(graph_.updates(), [&](const NamedValue& update) {
+      return update.name == producer.attrs.text("name") && placed_[index(update.value)].root != root;
+    });
+  }
+
+  // Copies what lies at `from`, row-major, to memory that lasts until the entry's end.
+  int copied_aside(int from) {
+    SlotSpec spec = entry_.slots[static_cast<size_t>(from)];
+    StorageSpec aside;
+    aside.bytes = product(spec.dims) * Dim(static_cast<int64_t>(size_of(spec.dtype)));
+    aside.first = static_cast<int>(entry_.steps.size());
+    aside.last = 1 << 30;
+    spec.storage = add_storage(std::move(aside));
+    spec.offset = Dim(0);
+    entry_.slots.push_back(std::move(spec));
+    const int to = static_cast<int>(entry_.slots.size()) - 1;
+    emit_copy(from, to);
+    return to;
+  }
+
+  // An output that is a state's old value is copied before the new one takes its place.
+  void emit_outputs() {
+    for (const NamedValue& output : graph_.outputs()) {
+      const int at = slot(output.value);
+      const bool replaced = is_replaced(placed_[index(output.value)].root);
+      entry_.outputs.push_back({output.name, replaced ? copied_aside(at) : at});
+    }
+  }
+
   // States whose new value could not be written in place are copied at the end. A new value that is itself a
   // state (a swap) is copied aside first, so that no copy reads what another has overwritten.
   void emit_updates() {
@@ -386,19 +418,7 @@ class Planner {
       int from = slot(update.value);
       const StorageSpec& storage =
           entry_.storages[static_cast<size_t>(entry_.slots[static_cast<size_t>(from)].storage)];
-      if (storage.kind == StorageSpec::Kind::state) {
-        StorageSpec aside;
-        aside.bytes = bytes_of(state.id);
-        aside.first = static_cast<int>(entry_.steps.size());
-        aside.last = 1 << 30;
-        SlotSpec spec = entry_.slots[static_cast<size_t>(from)];
-        spec.storage = add_storage(std::move(aside));
-        spec.offset = Dim(0);
-        entry_.slots.push_back(std::move(spec));
-        const int to = static_cast<int>(entry_.slots.size()) - 1;
-        emit_copy(from, to);
-        from = to;
-      }
+      if (storage.kind == StorageSpec::Kind::state) from = copied_aside(from);
       copies.push_back({from, slot(state)});
     }
     for (const Copy& copy : copies) emit_copy(copy.from, copy.to);

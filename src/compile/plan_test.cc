@@ -9,8 +9,12 @@
 
 #include "compile/compile.h"
 #include "compile/layout.h"
+#include "ir/builder.h"
 #include "ir/print.h"
 #include "ops/all.h"
+#include "ops/elementwise/elementwise.h"
+#include "ops/reshape/reshape.h"
+#include "ops/slice/slice.h"
 #include "runtime/session.h"
 #include "testing/op_case.h"
 #include "testing/program_case.h"
@@ -84,6 +88,18 @@ TEST(Plan, SwapsTwoStates) {
       "  update \"b\" = %0\n");
   check_program(graph, {},
                 {{"a", random_shared(DType::f32, {5}, 1)}, {"b", random_shared(DType::f32, {5}, 2)}});
+}
+
+TEST(Plan, AnOutputThatIsAnOldStateKeepsItsValue) {
+  Graph graph(all_ops(), "g");
+  Builder b(graph);
+  const Value s = b.state("s", {DType::f32, {Dim(4), Dim(3)}});
+  b.output("old", s);
+  b.output("row", slice(b, s, 0, Dim(2), Dim(1)));
+  b.output("again", reshape(b, s, {Dim(12)}));
+  b.update("s", add(b, s, b.scalar(1)));
+  b.output("new", mul(b, s, b.scalar(2)));
+  check_program(graph, {}, {{"s", random_shared(DType::f32, {4, 3}, 5)}});
 }
 
 TEST(Plan, NeverWritesOverAnInput) {

@@ -132,7 +132,7 @@ Graph apply_step(const Graph& loss_graph, const OptimizerOptions& options) {
     const Value value = copy_node(b, state, {})[0];
     parameters.push_back({name, value, b.state("grad." + name, b.type(value))});
   }
-  b.output("tokens", add(b, tokens, b.scalar(0)));  // a value of its own: the state is set to 0 below
+  b.output("tokens", tokens);
   apply_gradients(b, parameters, tokens, options);
   for (const Parameter& p : parameters) {
     b.update("grad." + p.name, broadcast(b, b.scalar(0), b.type(p.value).dims));

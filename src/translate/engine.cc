@@ -10,6 +10,7 @@
 #include "nn/transformer.h"
 #include "passes/simplify.h"
 #include "runtime/state.h"
+#include "text/counter_random.h"
 #include "translate/search_graph.h"
 
 namespace floe {
@@ -28,6 +29,10 @@ void check_ids(const std::vector<int32_t>& ids, int64_t vocabulary, const char* 
 void at_least_one(const char* name, int64_t value) {
   if (value < 1) fail_user("{} must be at least 1, got {}", name, value);
 }
+
+// What names a row in random draws, in the 32 bits that a kernel takes: all 64 mixed, so that no two rows
+// have one because of where they stand in a file.
+int32_t draw_key(uint64_t ordinal) { return static_cast<int32_t>(counter_random({}, ordinal) >> 32); }
 
 // One hypothesis a search, found by one row.
 SearchOptions greedy(SearchOptions search) {
@@ -204,7 +209,7 @@ std::vector<SearchJob> DecodeEngine::jobs_for(std::span<const SequenceRow> rows,
     jobs.push_back({.source = row.source,
                     .prefix = row.prefix,
                     .limits = limits_of(row, search),
-                    .ordinal = static_cast<int32_t>(row.ordinal)});
+                    .ordinal = draw_key(row.ordinal)});
   }
   return jobs;
 }

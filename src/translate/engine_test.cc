@@ -286,6 +286,20 @@ TEST(DecodeEngine, SamplesDependOnSeedAndSentenceAlone) {
   EXPECT_NE(f.decode(rows, options)[6][0].tokens, want[6][0].tokens);
 }
 
+// Line n and line n + 65,536 of a file have ordinals that differ by 2^32.
+TEST(DecodeEngine, NoTwoLinesOfAFileShareTheirDraws) {
+  SearchOptions options = with_beam(4, 8);
+  options.sampling = true;
+  options.sample.temperature = 1.2;
+  options.sample.seed = 99;
+  std::vector<SequenceRow> rows(3, sentences(7)[6]);
+  for (size_t i = 0; i < rows.size(); ++i) rows[i].ordinal = (uint64_t{65536} * i + 1) << 16;
+  Fixture f;
+  const auto got = f.decode(rows, options);
+  for (size_t i = 0; i < rows.size(); ++i)
+    EXPECT_NE(got[i][0].tokens, got[(i + 1) % rows.size()][0].tokens) << i;
+}
+
 TEST(DecodeEngine, SamplingAtTemperatureZeroIsGreedy) {
   SearchOptions options = with_beam(1);
   const std::vector<SequenceRow> rows = sentences(4);

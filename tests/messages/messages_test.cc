@@ -384,7 +384,7 @@ TEST_F(Messages, NameTheOptionAndTheNearest) {
   expect_refusal(translate("--alignments loose"), 2, EndsWith("--alignments is hard or soft, not 'loose'"));
   expect_refusal(translate("--threads -1"), 2, EndsWith("--threads is -1; it must lie between 1 and 1024"));
   expect_refusal("inspect --graph stop --model " + model(), 2,
-                 EndsWith("there is no graph 'stop'; there are train, score, encode and step"));
+                 EndsWith("there is no graph 'stop'; there are train, score, encode, step and search"));
   expect_refusal("inspect --print-after lunch --model " + model(), 2, HasSubstr("there is no pass 'lunch'"));
   expect_refusal("inspect --print java --model " + model(), 2,
                  EndsWith("--print is numpy or cpp, not 'java'"));

@@ -56,7 +56,7 @@ class Profile(unittest.TestCase):
     def test_refusals(self):
         for arguments, message in [
                 ([], "profile looks at train or translate"),
-                (["train", "--case", "huge"], "--case is one of all, multi30k, tatoeba, small, base, not 'huge'"),
+                (["train", "--case", "huge"], "--case is one of all, multi30k, tatoeba, small, base-16x32, base-128x32, not 'huge'"),
                 (["train", "--case", "all"], "--case all: a profile is of one case"),
                 (["train", "--runs", "0"], "--runs is 0; it must be at least 1"),
                 (["train", "--top", "-1"], "--top is -1; it must be at least 0"),

@@ -18,7 +18,7 @@ namespace {
 struct Flags {
   ProfileFlags profile;
   DeviceFlags device;
-  std::string which = "base", precision = "f32";
+  std::string which = "small", precision = "f32";
   std::optional<int64_t> batch, source, target;
   bool quick = false;
 };
@@ -110,7 +110,7 @@ int run(const Flags& flags) {
 
 Run profile_train(CLI::App& app) {
   auto flags = std::make_shared<Flags>();
-  app.add_option("--case", flags->which, "a case of floe bench train; base unless given");
+  app.add_option("--case", flags->which, "a case of floe bench train; small unless given");
   app.add_option("--batch", flags->batch, "sentences of the batch; the case's unless given");
   app.add_option("--source", flags->source, "tokens of each source sentence; the case's unless given");
   app.add_option("--target", flags->target, "tokens of each target sentence; the case's unless given");

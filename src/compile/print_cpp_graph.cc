@@ -75,16 +75,8 @@ class GraphPrinter {
 
   std::string run() {
     std::string body = doors();
-    bool copied = false;
-    for (size_t k = 0; k < entry_.steps.size(); ++k) {
-      // Outputs leave before states change: an output may be what a state was.
-      if (entry_.steps[k].op == "copy" && !copied) {
-        body += outputs();
-        copied = true;
-      }
-      body += step(entry_.steps[k]);
-    }
-    if (!copied) body += outputs();
+    for (const StepSpec& each : entry_.steps) body += step(each);
+    body += outputs();
     return fmt::format(
         "{}\n{}{}\nextern \"C\" unsigned long long {}_scratch() {{ return {}; }}\n\n"
         "extern \"C\" int {}(const void* const* inputs, void* const* states, void* const* outputs, void* "

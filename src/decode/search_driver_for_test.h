@@ -55,7 +55,7 @@ inline Graph driver_graph(int64_t beam_in, int64_t beam, int64_t vocabulary, int
 inline std::vector<Hypothesis> run_search(const SearchOptions& options, LengthLimits limits,
                                           const std::vector<int32_t>& prefix, int64_t vocabulary,
                                           const Script& script, int64_t take) {
-  SentenceSearch search(options, limits, prefix);
+  SentenceSearch search(options, limits, prefix.size());
   std::vector<std::vector<int32_t>> paths{{}};
   RefTensor scores(DType::f32, {1});
   for (;;) {
@@ -87,8 +87,9 @@ inline std::vector<Hypothesis> run_search(const SearchOptions& options, LengthLi
     ints("ends", {1, static_cast<int64_t>(options.ends.size())}, {options.ends.begin(), options.ends.end()});
     ints("suppressed", {1, static_cast<int64_t>(options.suppressed.size())},
          {options.suppressed.begin(), options.suppressed.end()});
-    ints("forced", {1}, {search.forced()});
-    ints("phase", {1}, {search.phase()});
+    const auto at = static_cast<size_t>(search.position());
+    ints("forced", {1}, {at < prefix.size() ? prefix[at] : -1});
+    ints("phase", {1}, {at < prefix.size() ? 0 : at == prefix.size() && at > 0 ? 1 : 2});
     const RefMap out =
         evaluate(driver_graph(width, options.beam, vocabulary, history, options), in, {}).outputs;
 

@@ -13,18 +13,8 @@ constexpr int32_t kDead = -2;
 
 }  // namespace
 
-SentenceSearch::SentenceSearch(const SearchOptions& options, LengthLimits limits, std::vector<int32_t> prefix)
-    : options_(options), limits_(limits), prefix_(std::move(prefix)) {}
-
-int32_t SentenceSearch::forced() const {
-  return position_ < static_cast<int64_t>(prefix_.size()) ? prefix_[static_cast<size_t>(position_)] : -1;
-}
-
-int32_t SentenceSearch::phase() const {
-  const auto prefix = static_cast<int64_t>(prefix_.size());
-  if (position_ < prefix) return 0;
-  return position_ == prefix && prefix > 0 ? 1 : 2;
-}
+SentenceSearch::SentenceSearch(const SearchOptions& options, LengthLimits limits, size_t prefix)
+    : options_(options), limits_(limits), prefix_(prefix) {}
 
 int64_t SentenceSearch::min_length() const { return limits_.min; }
 
@@ -62,7 +52,7 @@ bool SentenceSearch::cut_loop() {
   if (options_.loop_ngram == 0 || alive_[0] < 0) return false;
   const std::vector<int32_t> nodes = path(alive_[0]);
   std::vector<int32_t> tokens;
-  for (size_t i = prefix_.size(); i < nodes.size(); ++i) {
+  for (size_t i = prefix_; i < nodes.size(); ++i) {
     tokens.push_back(nodes_[static_cast<size_t>(nodes[i])].token);
   }
   const int64_t extra = looping_tokens(tokens, options_.loop_ngram, options_.loop_times);

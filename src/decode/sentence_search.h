@@ -31,13 +31,12 @@ struct SearchStep {
 
 class SentenceSearch {
  public:
-  // The options stay the caller's. A prefix that is longer than the limit is cut there.
-  SentenceSearch(const SearchOptions& options, LengthLimits limits, std::vector<int32_t> prefix);
+  // The options stay the caller's. The first `prefix` tokens are forced by the step; a prefix that is longer
+  // than the limit is cut there.
+  SentenceSearch(const SearchOptions& options, LengthLimits limits, size_t prefix);
 
   // Before a step:
   int64_t position() const { return position_; }  // how many target tokens each path has
-  int32_t forced() const;                         // the token that must come next, -1: any
-  int32_t phase() const;                          // of ops/search/search.h: beam_advance
   int64_t min_length() const;                     // end tokens are forbidden below it
   const LengthLimits& limits() const { return limits_; }
 
@@ -60,7 +59,7 @@ class SentenceSearch {
 
   const SearchOptions& options_;
   LengthLimits limits_;
-  std::vector<int32_t> prefix_;
+  size_t prefix_;
   int64_t position_ = 0;
   bool best_ended_ = false;
   std::vector<Node> nodes_;

@@ -115,7 +115,7 @@ bool BatchSearch::epoch_is_over(bool more_to_come) const {
 
 bool BatchSearch::admit(SearchJob& job) {
   if (rounded(static_cast<int64_t>(live_.size()) + 1) * options_.beam > room_.rows) return false;
-  Sentence sentence{.job = &job, .search = SentenceSearch(options_, job.limits, job.prefix)};
+  Sentence sentence{.job = &job, .search = SentenceSearch(options_, job.limits, job.prefix.size())};
   sentence.blocks = ceil_div(static_cast<int64_t>(job.source.size()), room_.cross_block);
   const int64_t length = room_.cached ? options_.beam * job.limits.max : 0;
   const auto slots = positions_.take(length);

@@ -73,27 +73,6 @@ void run_keep(const KernelRun& run) {
 
 }  // namespace
 
-void add_turn_cuda(KernelTable& table) {
-  Kernel turn;
-  turn.op = "search_turn";
-  turn.device = DeviceKind::cuda;
-  turn.name = "search_turn";
-  turn.in_place = {{0, 0}};
-  turn.supports = [](const KernelSignature&) { return true; };
-  turn.bind = [](const KernelCall& call) {
-    const int64_t beam = call.attrs.integer("beam");
-    return BoundKernel{0, [beam](const KernelRun& run) { run_turn(run, beam); }, {}};
-  };
-  table.add(std::move(turn));
-
-  Kernel keep;
-  keep.op = "search_keep";
-  keep.device = DeviceKind::cuda;
-  keep.name = "search_keep";
-  keep.in_place = {{0, 0}, {1, 1}, {2, 2}};
-  keep.supports = [](const KernelSignature&) { return true; };
-  keep.bind = [](const KernelCall&) { return BoundKernel{0, run_keep, {}}; };
-  table.add(std::move(keep));
-}
+void add_turn_cuda(KernelTable& table) { add_turn(table, DeviceKind::cuda, run_turn, run_keep); }
 
 }  // namespace floe

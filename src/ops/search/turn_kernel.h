@@ -2,6 +2,7 @@
 #pragma once
 #include <cmath>
 #include <cstdint>
+#include <utility>
 
 #include "kernel/kernel.h"
 
@@ -58,6 +59,27 @@ inline TurnCall turn_call(const KernelRun& run, int64_t beam) {
           run.outputs[1].dim(0),
           run.outputs[8].dim(0),
           run.inputs[11].dim(1)};
+}
+
+// search_turn by run_turn(run, beam) and search_keep by run_keep(run).
+template <class RunTurn, class RunKeep>
+void add_turn(KernelTable& table, DeviceKind device, RunTurn run_turn, RunKeep run_keep) {
+  Kernel turn;
+  turn.op = turn.name = "search_turn";
+  turn.device = device;
+  turn.supports = [](const KernelSignature&) { return true; };
+  turn.bind = [run_turn](const KernelCall& call) {
+    const int64_t beam = call.attrs.integer("beam");
+    return BoundKernel{0, [run_turn, beam](const KernelRun& run) { run_turn(run, beam); }, {}};
+  };
+  table.add(std::move(turn));
+
+  Kernel keep;
+  keep.op = keep.name = "search_keep";
+  keep.device = device;
+  keep.supports = [](const KernelSignature&) { return true; };
+  keep.bind = [run_keep](const KernelCall&) { return BoundKernel{0, run_keep, {}}; };
+  table.add(std::move(keep));
 }
 
 FLOE_ANY_DEVICE inline void turn_row(const TurnCall& call, int64_t r, bool fresh, int32_t age) {

@@ -12,7 +12,7 @@ namespace floe {
 namespace {
 
 // Up to so many rows the blocks norm their 16 rows for themselves: that takes less than a kernel more. Not
-// where many blocks would norm the same ones.
+// where many blocks would norm the same ones, nor 64 rows: a processor norms them for 5 us.
 constexpr int64_t kMostInside = 64;
 constexpr int64_t kMostColumnsInside = 4096;
 constexpr int64_t kMostSplit = 32;     // above so many rows a tile of 64 is filled well enough
@@ -36,7 +36,7 @@ bool supports(const KernelSignature& s) {
   return low_or_f32(s.outputs[0]) && find_activation(s.attrs->text("activation", ""), &activation);
 }
 
-enum class Way { split, staged, wide };
+enum class Way { split, staged, wide, walk };
 struct Choice {
   RowTile tile;
   Way way;
@@ -49,6 +49,7 @@ Choice choose(int64_t m, int64_t n, int64_t k, bool norm_inside) {
     return ((m + tile.rows - 1) / tile.rows) * ((n + tile.columns - 1) / tile.columns);
   };
   if (k % 8 != 0) return {{16, 16}, Way::split};
+  if (m > kMostSplit && walk_serves(m, n, k)) return {{64, 64}, Way::walk};
   if (m > kMostSplit && wide_serves(n, k)) return {wide_tile(m, n, k), Way::wide};
   if (m <= 16 || norm_inside) {
     // As many columns as leave two to four blocks a processor: their loads hide each other's latency.
@@ -97,7 +98,7 @@ BoundKernel bind(const KernelCall& call) {
   const RowNorm norm = norm_of(at.norm);
   const bool wide = args.m > kMostSplit && wide_serves(args.n, args.k);
   const bool inside = norm != RowNorm::none && args.n > 0 && args.k <= kMostNormed && args.k % 8 == 0 &&
-                      (wide || args.m <= 16 || (args.m <= kMostInside && args.n <= kMostColumnsInside));
+                      !wide && (args.m <= 16 || (args.m <= kMostInside && args.n <= kMostColumnsInside));
   const bool before = norm != RowNorm::none && !inside;
   const bool keeps = call.outputs.size() > 1;
   const Choice choice = choose(args.m, args.n, args.k, inside);
@@ -129,7 +130,7 @@ BoundKernel bind(const KernelCall& call) {
     const RowNorm own = inside ? norm : RowNorm::none;
     switch (choice.way) {
       case Way::wide:
-        return start_wide(now, choice.tile, own, run.stream);
+        return start_wide(now, choice.tile, run.stream);
       case Way::staged:
         return start_staged(now, choice.tile, run.stream);
       case Way::split:

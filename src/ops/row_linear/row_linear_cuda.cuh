@@ -56,12 +56,18 @@ __device__ __noinline__ inline float rarely_activated(CudaActivation which, floa
   return activated(which, x);
 }
 
-// Two neighbours of a row; nothing there: zeros.
+// Two neighbours of a row as they lie in memory, and as numbers; nothing there: zeros.
+__device__ inline uint2 load_pair(const void* from, bool f32, int64_t at) {
+  if (from == nullptr) return make_uint2(0, 0);
+  if (f32) return *reinterpret_cast<const uint2*>(static_cast<const float*>(from) + at);
+  return make_uint2(*reinterpret_cast<const uint32_t*>(static_cast<const __nv_bfloat16*>(from) + at), 0);
+}
+__device__ inline float2 floats_of(const uint2& pair, bool f32) {
+  if (f32) return make_float2(__uint_as_float(pair.x), __uint_as_float(pair.y));
+  return make_float2(__uint_as_float(pair.x << 16), __uint_as_float(pair.x & 0xffff0000u));
+}
 __device__ inline float2 load_two(const void* from, bool f32, int64_t at) {
-  if (from == nullptr) return make_float2(0, 0);
-  if (f32) return *reinterpret_cast<const float2*>(static_cast<const float*>(from) + at);
-  const auto* pair = reinterpret_cast<const __nv_bfloat162*>(static_cast<const __nv_bfloat16*>(from) + at);
-  return __bfloat1622float2(*pair);
+  return floats_of(load_pair(from, f32, at), f32);
 }
 __device__ inline void store_two(const RowLinearCall& call, int64_t at, float first, float second) {
   if (call.y_f32) {
@@ -121,7 +127,10 @@ void start_split(const RowLinearCall& call, RowTile tile, RowNorm norm, void* st
 // row_linear_wide_cuda.cu: tiles of 64 rows, K a multiple of 256 (above 1,024: of 512), N even, on sm_90.
 bool wide_serves(int64_t n, int64_t k);
 RowTile wide_tile(int64_t m, int64_t n, int64_t k);
-void start_wide(const RowLinearCall& call, RowTile tile, RowNorm norm, void* stream);
+void start_wide(const RowLinearCall& call, RowTile tile, void* stream);
+// row_linear_walk_cuda.cu: the same for more tiles than processors; K at most 1,024.
+bool walk_serves(int64_t m, int64_t n, int64_t k);
+void start_walk(const RowLinearCall& call, void* stream);
 // row_linear_staged_cuda.cu: tiles {64, 64}, {64, 128}, {128, 128}; K a multiple of 8, N even.
 void start_staged(const RowLinearCall& call, RowTile tile, void* stream);
 

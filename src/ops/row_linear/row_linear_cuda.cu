@@ -129,6 +129,8 @@ BoundKernel bind(const KernelCall& call) {
     }
     const RowNorm own = inside ? norm : RowNorm::none;
     switch (choice.way) {
+      case Way::walk:
+        return start_walk(now, run.stream);
       case Way::wide:
         return start_wide(now, choice.tile, run.stream);
       case Way::staged:

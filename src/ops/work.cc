@@ -126,6 +126,15 @@ Dim group(const Args& args) { return args.out().size() * operations(lower_group(
 // The rows that are named, and the ids.
 Dim embedding_bytes(const Args& args) { return 2 * bytes_of(args.out()) + bytes_of(args.in(1)); }
 
+Dim embedding_sum(const Args& args) {
+  return (args.node.attrs.number("scale") == 1 ? 1 : 2) * args.out().size();
+}
+Dim embedding_sum_bytes(const Args& args) {
+  const Dim read =
+      args.out().size() * static_cast<int64_t>(size_of(args.in(0).dtype) + size_of(args.in(2).dtype));
+  return read + bytes_of(args.in(1)) + bytes_of(args.in(3)) + bytes_of(args.out());
+}
+
 Dim added(const Args& args) { return args.in(1).size(); }  // dy
 
 Dim slice_bytes(const Args& args) { return 2 * bytes_of(args.out()); }
@@ -137,6 +146,21 @@ Dim cache_append_bytes(const Args& args) {
 
 Dim cache_append_pair_bytes(const Args& args) {
   return 2 * (bytes_of(args.in(2)) + bytes_of(args.in(3))) + bytes_of(args.in(4)) + bytes_of(args.in(5));
+}
+
+Dim append_attention(const Args& args) {
+  const Type &q = args.in(0), &table = args.in(5), &v_cache = args.in(4);
+  return table.size() * v_cache.dim(1) * q.dim(2) * (2 * q.dim(3) + 2 * v_cache.dim(3));
+}
+
+// What is added is read and written, and all that the table can name is read, as for paged_attention.
+Dim append_attention_bytes(const Args& args) {
+  const Type &k_cache = args.in(3), &v_cache = args.in(4), &table = args.in(5);
+  const Dim entry =
+      k_cache.dim(2) * (k_cache.dim(3) + v_cache.dim(3)) * static_cast<int64_t>(size_of(k_cache.dtype));
+  return bytes_of(args.in(0)) + 2 * (bytes_of(args.in(1)) + bytes_of(args.in(2))) +
+         table.size() * k_cache.dim(1) * entry + bytes_of(table) + bytes_of(args.in(6)) +
+         bytes_of(args.in(7)) + bytes_of(args.out());
 }
 
 // The lines that are new.
@@ -195,6 +219,7 @@ constexpr Row kRows[] = {
     {"adamw", adamw},
     {"embedding", nothing, embedding_bytes},
     {"embedding_grad", added},
+    {"embedding_sum", embedding_sum, embedding_sum_bytes},
     {"top_k", each_of_input<1>},
     // largest, difference, exp, sum; log-probability, score
     {"beam_candidates", each_of_input<6>},
@@ -207,6 +232,7 @@ constexpr Row kRows[] = {
     {"search_keep", nothing, search_keep_bytes},
     {"cache_append", nothing, cache_append_bytes},
     {"cache_append_pair", nothing, cache_append_pair_bytes},
+    {"append_attention", append_attention, append_attention_bytes, true},
     {"slice", nothing, slice_bytes},
     {"transpose", nothing},
     {"concat", nothing},

@@ -10,6 +10,7 @@
 #include "passes/pair_appends.h"
 #include "passes/pass.h"
 #include "passes/row_products.h"
+#include "passes/search_steps.h"
 #include "passes/simplify.h"
 
 namespace floe {
@@ -46,6 +47,8 @@ Pipeline pipeline(const KernelTable* kernels, const CompileOptions& options,
   passes.add("embedding_sums", [=, merge = options.row_invariant](const Graph& graph) {
     return merge ? join_embeddings(graph, has_kernel) : graph;
   });
+  // A search's step is one kernel before the model's and one after it.
+  passes.add("search_steps", [=](const Graph& graph) { return join_search_steps(graph, has_kernel); });
   // Where the device sums rows while it multiplies, a bias's gradient comes with its weight's.
   passes.add("bias_gradients", [=](const Graph& graph) { return join_bias_gradients(graph, has_kernel); });
   // Element-by-element work becomes groups, each one kernel; activations join the matrix products before

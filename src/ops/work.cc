@@ -1,6 +1,7 @@
 #include "ops/work.h"
 
 #include <algorithm>
+#include <span>
 
 #include "ir/op.h"
 #include "ops/elementwise/functions.h"
@@ -180,6 +181,27 @@ Dim beam_rows_bytes(const Args& args) {
   return 3 * bytes_of(args.out(1)) + bytes_of(args.in(1)) + bytes_of(args.in(2)) + bytes_of(args.in(3));
 }
 
+Dim bytes_of_all(std::span<const Type> types) {
+  Dim bytes;
+  for (const Type& type : types) bytes = bytes + bytes_of(type);
+  return bytes;
+}
+
+// Of the states only the lines of rows that are there.
+Dim search_begin_bytes(const Args& args) {
+  const std::span<const Type> in(args.inputs), out(args.node.types);
+  return bytes_of_all(in.subspan(5, 8)) + bytes_of_all(out.subspan(1, 9)) + 3 * bytes_of(args.out(11)) +
+         3 * bytes_of(args.out(13));
+}
+
+// The logits once; the history's and the kept lines of rows that are there.
+Dim search_choice_bytes(const Args& args) {
+  const std::span<const Type> in(args.inputs), out(args.node.types);
+  const Type history{args.in(1).dtype, {args.in(0).dim(0), args.in(1).dim(1)}};
+  return bytes_of(args.in(0)) + bytes_of(history) + bytes_of_all(in.subspan(2, 9)) +
+         bytes_of_all(out.subspan(1, 6)) + 3 * bytes_of(args.in(9));
+}
+
 struct Row {
   std::string_view op;
   Count flops;
@@ -229,6 +251,8 @@ constexpr Row kRows[] = {
     {"beam_advance", nothing},
     {"beam_rows", nothing, beam_rows_bytes},
     {"search_turn", nothing},
+    {"search_begin", nothing, search_begin_bytes},
+    {"search_choice", each_of_input<6>, search_choice_bytes},
     {"search_keep", nothing, search_keep_bytes},
     {"cache_append", nothing, cache_append_bytes},
     {"cache_append_pair", nothing, cache_append_pair_bytes},

@@ -217,6 +217,24 @@ TEST(DecodeEngine, ASentencesBitsDoNotDependOnItsBatch) {
   }
 }
 
+// On whatever device the tests run, in every type of weights that it takes.
+TEST(DecodeEngine, ASentenceIsTheSameAmongOneEightSixtyFourAndAThousand) {
+  std::vector<Precision> precisions = {Precision::f32};
+  if (test_device_kind() == DeviceKind::cuda) precisions.push_back(Precision::bf16);
+  const std::vector<SequenceRow> rows = sentences(1024);
+  for (const Precision precision : precisions) {
+    Fixture f({.max_rows = 1024, .precision = precision});
+    const auto all = f.decode(rows, with_beam(1));
+    for (const auto& [begin, count] : {std::pair<size_t, size_t>{1023, 1}, {500, 8}, {77, 64}}) {
+      const std::vector<SequenceRow> some(rows.begin() + static_cast<int64_t>(begin),
+                                          rows.begin() + static_cast<int64_t>(begin + count));
+      const auto few = f.decode(some, with_beam(1));
+      for (size_t i = 0; i < count; ++i)
+        expect_same(few[i], all[begin + i], fmt::format("row {} among {}", begin + i, count));
+    }
+  }
+}
+
 TEST(DecodeEngine, NeitherRoomNorThreadsChangeTheResult) {
   const SearchOptions options = with_beam(3, 2);
   const std::vector<SequenceRow> rows = sentences(11);

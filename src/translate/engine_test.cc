@@ -235,6 +235,33 @@ TEST(DecodeEngine, ASentenceIsTheSameAmongOneEightSixtyFourAndAThousand) {
   }
 }
 
+// What passes join for a device computes what its parts compute, bit for bit.
+TEST(DecodeEngine, JoinedKernelsChangeNoBit) {
+  std::vector<Precision> precisions = {Precision::f32};
+  if (test_device_kind() == DeviceKind::cuda) precisions.push_back(Precision::bf16);
+  for (const Precision precision : precisions) {
+    Fixture joined({.precision = precision});
+    Fixture apart({.precision = precision, .compile = [](const std::vector<Graph>& graphs) {
+                     return test_compile(graphs,
+                                         {.skip = {"append_attention", "embedding_sums", "search_steps"},
+                                          .row_invariant = true});
+                   }});
+    std::vector<SequenceRow> rows = sentences(9);
+    rows[2].prefix = {5, 6};
+    for (const int64_t beam : {1, 3}) {
+      SearchOptions plain = with_beam(beam, beam), penalized = plain;
+      penalized.repetition_penalty = 1.5;
+      penalized.no_repeat_ngram = 2;
+      penalized.min_length = 4;
+      penalized.suppressed = {4, 7};
+      for (const SearchOptions& options : {plain, penalized}) {
+        const auto a = joined.decode(rows, options), b = apart.decode(rows, options);
+        for (size_t i = 0; i < rows.size(); ++i) expect_same(a[i], b[i], fmt::format("row {}", i));
+      }
+    }
+  }
+}
+
 TEST(DecodeEngine, NeitherRoomNorThreadsChangeTheResult) {
   const SearchOptions options = with_beam(3, 2);
   const std::vector<SequenceRow> rows = sentences(11);

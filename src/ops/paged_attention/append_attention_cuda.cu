@@ -79,7 +79,7 @@ BoundKernel bind_append(const KernelCall& call) {
             run.table = to.inputs[kTable].as<const int32_t>();
             run.lengths = to.inputs[kLengths].as<const int32_t>();
             run.out = to.outputs[0].as<T>();
-            if (decodes(run)) return queue_decode(run, added, to.stream);
+            if (decodes(run, added)) return queue_decode(run, added, to.stream);
             queue_append(run, added, to.stream);
             queue_paged(run, to.stream);
           }};

@@ -72,7 +72,15 @@ bool decodes(const PagedRun<T>& run) {
          aligned(run.k) && aligned(run.v);
 }
 
-// T is __nv_bfloat16 or __half. `added` with one query only.
+// And what is added, 16 bytes at a time?
+template <class T>
+bool decodes(const PagedRun<T>& run, const AppendRun<T>& added) {
+  const auto addresses = reinterpret_cast<uintptr_t>(added.k) | reinterpret_cast<uintptr_t>(added.v);
+  const int64_t strides = added.k_row | added.k_head | added.v_row | added.v_head;
+  return decodes(run) && addresses % 16 == 0 && strides % 8 == 0;
+}
+
+// T is __nv_bfloat16 or __half. `added`, with one query only, may be empty.
 template <class T>
 void queue_decode(const PagedRun<T>& run, const AppendRun<T>& added, void* stream);
 

@@ -43,21 +43,9 @@ template <class T>
 struct DecodeRun {
   PagedRun<T> paged;
   AppendRun<T> added;
-  bool added_whole;  // 16 bytes at a time
   Divider by_heads, by_queries, by_group, by_block;
   float scale;  // of scores in powers of two
 };
-
-// Eight values, whatever their address.
-template <class T>
-__device__ uint4 load8(const T* from, bool whole) {
-  if (whole) return *reinterpret_cast<const uint4*>(from);
-  uint4 bits;
-  auto* to = reinterpret_cast<T*>(&bits);
-#pragma unroll
-  for (int e = 0; e < 8; ++e) to[e] = from[e];
-  return bits;
-}
 
 template <class T, int kLanes, bool kAppend>
 __global__ __launch_bounds__(kThreads) void paged_attention_decode_kernel(
@@ -119,22 +107,16 @@ __global__ __launch_bounds__(kThreads) void paged_attention_decode_kernel(
   int new_block = -1;
   if (writes && position >= 0 && position < room)
     new_block = table[run.by_block(static_cast<uint32_t>(position))];
-  const auto new_key = [&] {
-    return load8(run.added.k + row * run.added.k_row + key_head * run.added.k_head + feature,
-                 run.added_whole);
-  };
-  const auto new_value = [&] {
-    return load8(run.added.v + row * run.added.v_row + key_head * run.added.v_head + feature,
-                 run.added_whole);
-  };
+  const T* new_key = run.added.k + row * run.added.k_row + key_head * run.added.k_head + feature;
+  const T* new_value = run.added.v + row * run.added.v_row + key_head * run.added.v_head + feature;
   const auto append = [&] {
     if (!writes || static_cast<uint32_t>(new_block) >= static_cast<uint32_t>(s.blocks)) return;
-    const auto block = static_cast<uint32_t>(s.block);
-    const auto in_block =
-        static_cast<uint32_t>(position) - run.by_block(static_cast<uint32_t>(position)) * block;
-    const uint64_t to = (static_cast<uint64_t>(new_block) * block + in_block) * place_size + in_place;
-    *reinterpret_cast<uint4*>(run.added.k_cache + to) = new_key();
-    *reinterpret_cast<uint4*>(run.added.v_cache + to) = new_value();
+    const auto block = static_cast<uint32_t>(s.block), at_position = static_cast<uint32_t>(position);
+    const uint64_t place =
+        static_cast<uint64_t>(new_block) * block + (at_position - run.by_block(at_position) * block);
+    const uint64_t to = place * place_size + in_place;
+    *reinterpret_cast<uint4*>(run.added.k_cache + to) = *reinterpret_cast<const uint4*>(new_key);
+    *reinterpret_cast<uint4*>(run.added.v_cache + to) = *reinterpret_cast<const uint4*>(new_value);
   };
   if (seen == 0 || length > room) {
     append();
@@ -153,16 +135,14 @@ __global__ __launch_bounds__(kThreads) void paged_attention_decode_kernel(
       const bool there = static_cast<uint32_t>(cache_block[u]) < static_cast<uint32_t>(s.blocks);
       scores[u] = key >= seen ? -INFINITY : there ? 0.0f : NAN;
       keys[u] = values[u] = make_uint4(0, 0, 0, 0);
-      if (kAppend && scores[u] == 0 && active && key == static_cast<uint32_t>(position)) {
-        keys[u] = new_key();
-        values[u] = new_value();
-      } else if (scores[u] == 0 && active) {
+      if (scores[u] == 0 && active) {
         const auto block = static_cast<uint32_t>(s.block);
         const uint64_t place =
             static_cast<uint64_t>(cache_block[u]) * block + (key - run.by_block(key) * block);
         const uint64_t from = place * place_size + in_place;
-        keys[u] = *reinterpret_cast<const uint4*>(paged.k + from);
-        values[u] = *reinterpret_cast<const uint4*>(paged.v + from);
+        const bool is_new = kAppend && key == static_cast<uint32_t>(position);
+        keys[u] = *reinterpret_cast<const uint4*>(is_new ? new_key : paged.k + from);
+        values[u] = *reinterpret_cast<const uint4*>(is_new ? new_value : paged.v + from);
       }
     }
     if (base + kRound < seen) look_up(base + kRound);
@@ -248,12 +228,8 @@ void queue_decode(const PagedRun<T>& run, const AppendRun<T>& added, void* strea
   const int64_t grid = static_cast<int64_t>(s.rows) * s.queries * s.heads;
   if (grid == 0) return;
   const auto divider = [](int by) { return Divider(static_cast<uint32_t>(by)); };
-  const bool whole =
-      ((reinterpret_cast<uintptr_t>(added.k) | reinterpret_cast<uintptr_t>(added.v)) % 16 |
-       static_cast<uint64_t>(added.k_row | added.k_head | added.v_row | added.v_head) % 8) == 0;
   const DecodeRun<T> decode{run,
                             added,
-                            whole,
                             divider(s.heads),
                             divider(s.queries),
                             divider(s.group()),

@@ -100,6 +100,7 @@ TEST(SearchStepsCuda, GiveTheSameBitsInPlace) {
     const auto place = [&](const Tensor& tensor) {
       memory.emplace_back(*device, std::max<size_t>(tensor.bytes(), 1));
       device->upload(memory.back().data(), tensor.data(), tensor.bytes());
+      device->wait();
       View view = view_of(tensor);
       view.data = memory.back().data();
       return view;

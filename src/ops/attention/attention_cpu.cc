@@ -11,7 +11,7 @@
 #include "kernel/cpu/philox_patch-inl.h"
 #include "kernel/cpu/softmax-inl.h"
 #include "ops/attention/attention_kernel.h"
-#include "ops/attention/attention_rule-inl.h"
+#include "ops/attention/attention_rule_kernel.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace floe {

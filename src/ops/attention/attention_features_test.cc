@@ -152,7 +152,7 @@ TEST(AttentionFeatures, HaveTheRightGradients) {
   }
 }
 
-OpCase with_input(OpCase c, size_t input, RefTensor value) {
+OpCase with_input(OpCase c, size_t input, const RefTensor& value) {
   c.inputs[input] = CaseInput::of(tensor_of(value));
   return c;
 }

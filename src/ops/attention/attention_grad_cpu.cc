@@ -9,8 +9,8 @@
 
 #include "kernel/cpu/attention-inl.h"
 #include "kernel/cpu/philox_patch-inl.h"
-#include "ops/attention/attention_grad_row-inl.h"
-#include "ops/attention/attention_rule-inl.h"
+#include "ops/attention/attention_grad_row_kernel.h"
+#include "ops/attention/attention_rule_kernel.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace floe {

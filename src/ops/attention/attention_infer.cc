@@ -1,7 +1,7 @@
 // Which operands attention, attention_grad and attention_weights take, and what they give.
 #include <cmath>
 
-#include "ops/attention/attention_inputs.h"
+#include "ops/attention/attention_inputs_kernel.h"
 #include "ops/attention/attention_parts.h"
 
 namespace floe {

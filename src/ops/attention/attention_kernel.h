@@ -6,7 +6,7 @@
 #include <span>
 
 #include "kernel/kernel.h"
-#include "ops/attention/attention_inputs.h"
+#include "ops/attention/attention_inputs_kernel.h"
 
 namespace floe {
 

@@ -2,7 +2,7 @@
 // run it.
 #include <limits>
 
-#include "ops/attention/attention_inputs.h"
+#include "ops/attention/attention_inputs_kernel.h"
 #include "ops/attention/attention_parts.h"
 #include "ops/broadcast/broadcast.h"
 #include "ops/elementwise/elementwise.h"

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "ops/attention/attention_inputs.h"
+#include "ops/attention/attention_inputs_kernel.h"
 #include "ops/attention/attention_parts.h"
 #include "tensor/philox.h"
 

@@ -2,11 +2,11 @@
 // keys. Included once a target, after kernel/cpu/simd.h.
 #include "kernel/cpu/simd.h"  // before the guard: it includes the kernel file once a target
 
-#if defined(FLOE_OPS_ATTENTION_GRAD_ROW_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef FLOE_OPS_ATTENTION_GRAD_ROW_INL_H_
-#undef FLOE_OPS_ATTENTION_GRAD_ROW_INL_H_
+#if defined(FLOE_OPS_ATTENTION_GRAD_ROW_KERNEL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef FLOE_OPS_ATTENTION_GRAD_ROW_KERNEL_H_
+#undef FLOE_OPS_ATTENTION_GRAD_ROW_KERNEL_H_
 #else
-#define FLOE_OPS_ATTENTION_GRAD_ROW_INL_H_
+#define FLOE_OPS_ATTENTION_GRAD_ROW_KERNEL_H_
 #endif
 
 #include "kernel/cpu/attention-inl.h"

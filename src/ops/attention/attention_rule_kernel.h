@@ -2,11 +2,11 @@
 // after kernel/cpu/simd.h.
 #include "kernel/cpu/simd.h"  // before the guard: it includes the kernel file once a target
 
-#if defined(FLOE_OPS_ATTENTION_RULE_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef FLOE_OPS_ATTENTION_RULE_INL_H_
-#undef FLOE_OPS_ATTENTION_RULE_INL_H_
+#if defined(FLOE_OPS_ATTENTION_RULE_KERNEL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef FLOE_OPS_ATTENTION_RULE_KERNEL_H_
+#undef FLOE_OPS_ATTENTION_RULE_KERNEL_H_
 #else
-#define FLOE_OPS_ATTENTION_RULE_INL_H_
+#define FLOE_OPS_ATTENTION_RULE_KERNEL_H_
 #endif
 
 #include "kernel/cpu/attention-inl.h"

@@ -104,10 +104,10 @@ void check_rule(const Asked& s) {
 }
 
 std::vector<std::pair<int64_t, int64_t>> lengths_of_flash_attention() {
-  return {{1, 1},     {64, 128},  {128, 192}, {256, 256},   {239, 1},     {799, 3},
-          {113, 203}, {113, 128}, {128, 217}, {113, 211},   {108, 256},   {256, 512},
-          {384, 256}, {640, 128}, {512, 256}, {1024, 1024}, {1023, 1024}, {1024, 1023},
-          {1, 3},     {2, 1},     {511, 1},   {3, 513},     {307, 256},   {97, 97}};
+  return {{1, 1},       {64, 128},    {128, 192},   {256, 256},   {239, 1},   {799, 3},   {113, 203},
+          {113, 128},   {128, 217},   {113, 211},   {108, 256},   {256, 512}, {384, 256}, {640, 128},
+          {512, 256},   {1024, 1024}, {1023, 1024}, {1024, 1023}, {1, 3},     {2, 1},     {511, 1},
+          {1025, 1025}, {3, 513},     {307, 256},   {97, 97}};
 }
 
 // Every length with a few of the other choices; in turns, so that every pair of choices occurs.
@@ -163,6 +163,22 @@ TEST(AttentionGrid, KeepsTheRuleOverLongRows) {
                     .dtype = DType::bf16});
       }
     }
+  }
+}
+
+// As many keys, or queries, as a book has words.
+TEST(AttentionGrid, KeepsTheRuleWhereOneSideIsVeryLong) {
+  FLOE_NEEDS_CUDA();
+  for (const auto& [queries, keys] :
+       std::vector<std::pair<int64_t, int64_t>>{{64, int64_t{1} << 18}, {int64_t{1} << 18, 64}}) {
+    check_rule({.batch = 1,
+                .queries = queries,
+                .keys = keys,
+                .heads = 1,
+                .key_heads = 1,
+                .width = 128,
+                .value_width = 128,
+                .dtype = DType::bf16});
   }
 }
 

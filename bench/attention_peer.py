@@ -187,6 +187,7 @@ def measurement(c, a, name):
         return Measurement(c, a, name)
     except (RuntimeError, ValueError, NotImplementedError) as error:
         text = "out of memory" if isinstance(error, torch.OutOfMemoryError) else str(error).split("\n", maxsplit=1)[0]
+    gc.collect()
     return {"failed": text[:200]}
 
 
@@ -200,11 +201,11 @@ def main():
     for line in sys.stdin:
         if line != asked:
             measurements.clear()
+            gc.collect()
             asked = line
         answers = {}
         for name in names:
             if name not in measurements:
-                gc.collect()
                 if a["device"] == "cuda":
                     torch.cuda.empty_cache()
                 measurements[name] = measurement(json.loads(line), a, name)

@@ -185,6 +185,10 @@ TEST(AttentionFeatures, LeaveWhatIsNotSeenUnread) {
   std::fill_n(q.f.begin() + 2 * 16, 16, nan);
   spoilt = with_input(spoilt, 0, q);
   expect_same_bits(run_kernel(c), run_kernel(spoilt));
+  const OpCase clean = every_gradient(s);
+  OpCase grad = clean;
+  for (const size_t i : {0, 1, 2}) grad.inputs[i] = spoilt.inputs[i];
+  expect_same_bits(run_kernel(clean), run_kernel(grad));
 }
 
 // A row with lengths gives what it gives alone, and the places are its own.

@@ -96,6 +96,18 @@ TEST_F(WorkTest, OfAttentionIsOfThePairsThatAreSeen) {
   expect(one(Causal::bottom_right, 1, 6), each * 6, bytes(1, 6));
 }
 
+// Four keys a query; the first ones see fewer.
+TEST_F(WorkTest, OfAWindowIsItsWidth) {
+  AttentionArgs args{.q = in({2, 9, 3, 8}), .k = in({2, 9, 3, 8}), .v = in({2, 9, 3, 8})};
+  args.causal = Causal::top_left;
+  args.window_left = 3;
+  const int64_t bytes = 4 * (2 * 3 * 8 * 4 * 9 + 2 * 3 * 9);
+  expect(attention(b, args).out, 2 * 3 * 4 * 8 * 9 * 4, bytes);
+  args.causal = Causal::none;
+  args.window_right = 20;  // wider than all
+  expect(attention(b, args).out, 2 * 3 * 4 * 8 * 9 * 9, bytes);
+}
+
 TEST_F(WorkTest, OfAttentionsGradientIsFiveProducts) {
   const AttentionArgs args{.q = in({2, 5, 3, 8}), .k = in({2, 6, 3, 8}), .v = in({2, 6, 3, 8})};
   const AttentionResult result = attention(b, args);

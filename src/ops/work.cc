@@ -1,6 +1,7 @@
 #include "ops/work.h"
 
 #include <algorithm>
+#include <optional>
 #include <span>
 
 #include "ir/op.h"
@@ -64,8 +65,19 @@ Dim adamw(const Args& args) {
   return sum;
 }
 
+// Keys that a query's window is wide, where it is narrower than all of them; else none.
+std::optional<int64_t> window_of(const Args& args, const std::string& causal) {
+  const Attrs& attrs = args.node.attrs;
+  const bool right = causal != "none" || attrs.has("window_right");
+  if (!attrs.has("window_left") || !right) return {};
+  const int64_t wide =
+      attrs.integer("window_left") + 1 + (causal == "none" ? attrs.integer("window_right") : 0);
+  const Dim& keys = args.in(1).dim(1);
+  return keys.is_constant() && wide < keys.constant() ? std::optional(wide) : std::nullopt;
+}
+
 // Pairs of a query and a key that it sees, over batch and heads. Exact where there are no more queries than
-// keys, as everywhere in a model.
+// keys, as everywhere in a model, but for the first queries of a window. Lengths are in the data.
 Dim attended(const Args& args) {
   const Type &q = args.in(0), &k = args.in(1);
   const Dim &queries = q.dim(1), &keys = k.dim(1);
@@ -73,6 +85,7 @@ Dim attended(const Args& args) {
   Dim pairs = queries * keys;
   if (causal == "top_left") pairs = floor_div(queries * (queries + 1), Dim(2));
   if (causal == "bottom_right") pairs = queries * keys - floor_div(queries * (queries - 1), Dim(2));
+  if (const std::optional<int64_t> wide = window_of(args, causal)) pairs = queries * Dim(*wide);
   return q.dim(0) * q.dim(2) * pairs;
 }
 

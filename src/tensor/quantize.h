@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <string>
 #include <string_view>
 
 #include "tensor/tensor.h"
@@ -37,6 +38,11 @@ inline int8_t quantized(float x, float reciprocal_of_scale) {
   return static_cast<int8_t>(std::nearbyint(clamped));  // in the default rounding mode: half to even
 }
 inline float dequantized(int8_t code, float scale) { return static_cast<float>(code) * scale; }
+
+// Beside a weight NAME of codes: the scales of its rows, f32 [rows, 1], and where it was calibrated the scale of
+// what it is multiplied with, f32 [].
+inline std::string scale_name(std::string_view weight) { return std::string(weight) + ".scale"; }
+inline std::string input_scale_name(std::string_view weight) { return std::string(weight) + ".input_scale"; }
 
 // Each row of a matrix [rows, n] with a scale of its own: of a weight, its output channels.
 struct QuantizedMatrix {

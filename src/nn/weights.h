@@ -58,8 +58,8 @@ Weights initial_weights(const ModelConfig& config, uint32_t seed);
 // The rows that are made from the config and not stored; added to weights that came from a file.
 void add_made_weights(const ModelConfig& config, Weights* weights);
 
-// A weight that may_quantize may be INT8: codes i8 under its name, with the scales that tensor/quantize.h names
-// beside it.
+// A weight that may_quantize may be INT8: codes i8 under its name, with the scales that tensor/quantize.h
+// names beside it.
 bool is_int8(const Weights& weights, std::string_view name);
 bool has_int8(const Weights& weights);
 // Codes become f32, their scales go.

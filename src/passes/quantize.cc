@@ -13,6 +13,11 @@
 namespace floe {
 namespace {
 
+bool is_product(const Node& node) {
+  return node.op->name == "matmul" && node.attrs.flag("transpose_b", false) &&
+         !node.attrs.flag("transpose_a", false);
+}
+
 class Quantizer {
  public:
   explicit Quantizer(const QuantizePlan& plan) : plan_(plan) {}
@@ -44,17 +49,13 @@ class Quantizer {
     Value input_scale;  // where it is fixed
   };
 
-  static bool is_product(const Node& node) {
-    return node.op->name == "matmul" && node.attrs.flag("transpose_b", false) &&
-           !node.attrs.flag("transpose_a", false);
-  }
-
   std::optional<Values> state(Builder& b, const Node& node) {
     const std::string& name = node.attrs.text("name");
     const auto planned = plan_.find(name);
     if (planned == plan_.end()) return std::nullopt;
     const Type& type = node.types[0];
-    FLOE_CHECK(type.dtype == DType::f32 && type.rank() == 2, "'{}' is {}, no f32 matrix", name, text_of(type));
+    FLOE_CHECK(type.dtype == DType::f32 && type.rank() == 2, "'{}' is {}, no f32 matrix", name,
+               text_of(type));
     Attrs attrs = node.attrs;
     attrs.set("dtype", DType::i8);
     attrs.set("trainable", false);
@@ -89,6 +90,18 @@ Graph quantize(const Graph& graph, const QuantizePlan& plan) {
     FLOE_CHECK(plan.find(update.name) == plan.end(), "'{}' is updated, so it cannot be INT8", update.name);
   Quantizer quantizer(plan);
   return rewrite(graph, [&](const RewriteContext& c) { return quantizer(c); }, {.types_may_change = true});
+}
+
+std::vector<ProductInput> product_inputs(const Graph& graph,
+                                         const std::set<std::string, std::less<>>& names) {
+  std::vector<ProductInput> found;
+  for (int i = 0; i < graph.node_count(); ++i) {
+    const Node& node = graph.node(i);
+    if (!is_product(node) || !graph.is(node.inputs[1], "state")) continue;
+    const std::string& weight = graph.producer(node.inputs[1]).attrs.text("name");
+    if (names.count(weight) != 0) found.push_back({weight, i, node.inputs[0]});
+  }
+  return found;
 }
 
 Graph use_int8_products(const Graph& graph) {

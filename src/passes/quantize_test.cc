@@ -125,7 +125,8 @@ Graph two_layers() {
   Builder b(given);
   const Dim rows = given.symbols().declare("R");
   Value x = b.input("x", {DType::f32, {rows, Dim(40)}});
-  x = linear(b, x, b.state("up.weight", {DType::f32, {Dim(70), Dim(40)}}), b.state("up.bias", {DType::f32, {Dim(70)}}));
+  x = linear(b, x, b.state("up.weight", {DType::f32, {Dim(70), Dim(40)}}),
+             b.state("up.bias", {DType::f32, {Dim(70)}}));
   x = elementwise(b, "relu", {x});
   b.output("y", linear(b, x, b.state("down.weight", {DType::f32, {Dim(40), Dim(70)}})));
   return given;
@@ -140,8 +141,8 @@ TensorMap two_layer_states(uint64_t seed) {
 
 const QuantizePlan kBoth = {{"up.weight", InputScale::of_row}, {"down.weight", InputScale::of_row}};
 
-// Of one layer: what comes in is the same, so the codes must be, and the sums differ by the roundings of float
-// products only.
+// Of one layer: what comes in is the same, so the codes must be, and the sums differ by the roundings of
+// float products only.
 TEST(Quantize, FakeAndRealHaveTheSameCodes) {
   FLOE_NEEDS_CPU();
   Graph given(all_ops(), "g");
@@ -168,7 +169,8 @@ TEST(Quantize, FakeAndRealHaveTheSameCodes) {
     const ProgramResult r = run_program(with_codes(real), inputs, states);
     for (const char* name : {"codes", "scales"}) {
       const Tensor &want = *a.outputs.at(name), &got = *r.outputs.at(name);
-      for (int64_t i = 0; i < want.size(); ++i) ASSERT_EQ(got.at(i), want.at(i)) << name << " of seed " << seed;
+      for (int64_t i = 0; i < want.size(); ++i)
+        ASSERT_EQ(got.at(i), want.at(i)) << name << " of seed " << seed;
     }
     expect_close(*r.outputs.at("y"), ref_of(*a.outputs.at("y")), 32, "y");
   }

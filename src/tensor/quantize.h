@@ -39,8 +39,8 @@ inline int8_t quantized(float x, float reciprocal_of_scale) {
 }
 inline float dequantized(int8_t code, float scale) { return static_cast<float>(code) * scale; }
 
-// Beside a weight NAME of codes: the scales of its rows, f32 [rows, 1], and where it was calibrated the scale of
-// what it is multiplied with, f32 [].
+// Beside a weight NAME of codes: the scales of its rows, f32 [rows, 1], and where it was calibrated the scale
+// of what it is multiplied with, f32 [].
 inline std::string scale_name(std::string_view weight) { return std::string(weight) + ".scale"; }
 inline std::string input_scale_name(std::string_view weight) { return std::string(weight) + ".input_scale"; }
 

@@ -45,10 +45,9 @@ Graph graph_for(Precision precision, const ModelConfig& config, const Graph& gra
 
 class DecodeEngine : public SequenceDecoder {
  public:
-  // `state` holds the model's weights (nn/weights.h; for bf16 as weights_for() gives them; f32 ones or codes with
-  // their scales) and gets the
-  // caches; kernels, pool and state must outlive the engine. One call at a time. Throws OutOfMemory, with
-  // options.fit_beam saying what the least would take and what there is.
+  // `state` holds the model's weights (nn/weights.h; for bf16 as weights_for() gives them; f32 ones or codes
+  // with their scales) and gets the caches; kernels, pool and state must outlive the engine. One call at a
+  // time. Throws OutOfMemory, with options.fit_beam saying what the least would take and what there is.
   DecodeEngine(const ModelConfig& config, State& state, const KernelTable& kernels, Device& device,
                DecodeEngineOptions options = {});
   ~DecodeEngine() override;

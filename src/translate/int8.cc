@@ -29,8 +29,7 @@ QuantizePlan quantize_plan(const ModelConfig& config, const Weights& weights) {
 
 QuantizePlan quantize_plan(const ModelConfig& config, const State& state) {
   return plan_of(
-      config,
-      [&](const std::string& name) { return state.has(name) && state.view(name).dtype == DType::i8; },
+      config, [&](const std::string& name) { return state.has(name) && state.view(name).dtype == DType::i8; },
       [&](const std::string& name) { return state.has(name); });
 }
 

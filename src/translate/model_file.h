@@ -51,8 +51,8 @@ void apply_config(const ModelConfig& config, ModelText* text);
 TranslatorOptions options_of(const GenerationDefaults& generation);
 
 // Writes a temporary folder beside `folder`, then puts it in the place of an earlier model. Weights are
-// stored as `store` (f32, bf16, f16), INT8 ones as they are. Throws Error{user}: weights or vocabularies that do not fit the config,
-// a folder that exists and is no model; Error{io}.
+// stored as `store` (f32, bf16, f16), INT8 ones as they are. Throws Error{user}: weights or vocabularies that
+// do not fit the config, a folder that exists and is no model; Error{io}.
 void save_model(const std::string& folder, const ModelFile& model, DType store = DType::f32);
 
 }  // namespace floe

@@ -15,7 +15,8 @@ bool begins_with_words(const std::string& name, const std::string& words) {
 
 }  // namespace
 
-std::vector<std::string> int8_candidates(const ModelConfig& config, const std::vector<std::string>& keep_float) {
+std::vector<std::string> int8_candidates(const ModelConfig& config,
+                                         const std::vector<std::string>& keep_float) {
   std::vector<std::string> names;
   std::set<std::string> used;
   for (const WeightSpec& spec : weight_table(config)) {
@@ -29,7 +30,8 @@ std::vector<std::string> int8_candidates(const ModelConfig& config, const std::v
     if (!keep) names.push_back(spec.name);
   }
   for (const std::string& words : keep_float) {
-    if (used.count(words) == 0) fail_user("'{}' is the name, or the beginning of the name, of no weight that may be INT8", words);
+    if (used.count(words) == 0)
+      fail_user("'{}' is the name, or the beginning of the name, of no weight that may be INT8", words);
   }
   return names;
 }
@@ -47,6 +49,13 @@ QuantizeReport quantize_model(ModelFile* model, const QuantizeOptions& options) 
     if (spec.may_quantize && !is_int8(model->weights, spec.name)) report.kept.push_back(spec.name);
   }
   return report;
+}
+
+void set_input_scales(ModelFile* model, const Calibration& calibration) {
+  for (const auto& [weight, range] : calibration.ranges) {
+    FLOE_CHECK(is_int8(model->weights, weight), "'{}' is calibrated and not INT8", weight);
+    model->weights[input_scale_name(weight)] = Tensor::scalar(scale_for(range));
+  }
 }
 
 }  // namespace floe

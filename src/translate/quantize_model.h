@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "translate/calibrate.h"
 #include "translate/model_file.h"
 
 namespace floe {
@@ -16,11 +17,16 @@ struct QuantizeReport {
   std::vector<std::string> quantized, kept;  // weights that may be quantized
 };
 
-// Each row of a weight gets its own scale; a table that is tied is one weight and stays one. Throws Error{user}: a
-// name of keep_float that fits no such weight, a weight that is not finite, a model that is INT8 already.
+// Each row of a weight gets its own scale; a table that is tied is one weight and stays one. Throws
+// Error{user}: a name of keep_float that fits no such weight, a weight that is not finite, a model that is
+// INT8 already.
 QuantizeReport quantize_model(ModelFile* model, const QuantizeOptions& options);
 
+// The weights of `calibration` get its scales for what they are multiplied with; they must be INT8.
+void set_input_scales(ModelFile* model, const Calibration& calibration);
+
 // The weights that may be quantized and that `keep_float` does not name, in the order of the model.
-std::vector<std::string> int8_candidates(const ModelConfig& config, const std::vector<std::string>& keep_float);
+std::vector<std::string> int8_candidates(const ModelConfig& config,
+                                         const std::vector<std::string>& keep_float);
 
 }  // namespace floe

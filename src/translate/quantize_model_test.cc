@@ -51,7 +51,7 @@ ModelFile loud_model(uint32_t seed = 5) {
   return model;
 }
 
-const std::vector<std::string> kLines = {"a b c", "d", "c c a", "b a d c a b", "a", "d d d d d d d d",
+const std::vector<std::string> kLines = {"a b c", "d", "c c a", "b a d c a b", "a",       "d d d d d d d d",
                                          "b c",   "c", "a d",   "b b",         "c d a b", "d c b a"};
 
 std::vector<std::string> translations(ModelFile model, std::span<const std::string> lines, int threads = 2) {
@@ -109,13 +109,15 @@ TEST(QuantizeModel, ComesBackAsItWasSavedAndIsFloatAgainWhenAsked) {
   const Weights floats = dequantized(load_model(files.path("model")).weights);
   EXPECT_EQ(floats.size(), original.weights.size());
   for (const auto& [name, tensor] : original.weights) {
-    for (int64_t i = 0; i < tensor.size(); ++i) ASSERT_NEAR(floats.at(name).at(i), tensor.at(i), 0.02) << name;
+    for (int64_t i = 0; i < tensor.size(); ++i)
+      ASSERT_NEAR(floats.at(name).at(i), tensor.at(i), 0.02) << name;
   }
 }
 
 TEST(QuantizeModel, LeavesWhatItIsToldInFloat) {
   ModelFile model = small_model();
-  const QuantizeReport report = quantize_model(&model, {.keep_float = {"encoder", "decoder.0.cross_attention.kv"}});
+  const QuantizeReport report =
+      quantize_model(&model, {.keep_float = {"encoder", "decoder.0.cross_attention.kv"}});
   EXPECT_EQ(report.kept, (std::vector<std::string>{
                              "encoder.0.self_attention.qkv.weight", "encoder.0.self_attention.out.weight",
                              "encoder.0.feed_forward.up.weight", "encoder.0.feed_forward.down.weight",
@@ -169,14 +171,14 @@ TEST(QuantizeModel, AFileWhoseCodesOrScalesCannotBeIsRefused) {
               HasSubstr("tensor 'embedding.weight.scale' holds 0, which is no scale"));
   EXPECT_THAT(Stored().refusal_after([](Weights& w) { w.at("embedding.weight.scale").set(2, INFINITY); }),
               HasSubstr("tensor 'embedding.weight.scale' holds inf, which is no scale"));
-  EXPECT_THAT(Stored().refusal_after([](Weights& w) { w["embedding.weight.scale"] = Tensor(DType::f32, {8}); }),
-              HasSubstr("tensor 'embedding.weight.scale' must be f32[8, 1], and is f32[8]"));
+  EXPECT_THAT(
+      Stored().refusal_after([](Weights& w) { w["embedding.weight.scale"] = Tensor(DType::f32, {8}); }),
+      HasSubstr("tensor 'embedding.weight.scale' must be f32[8, 1], and is f32[8]"));
   EXPECT_THAT(Stored().refusal_after(
                   [](Weights& w) { w["encoder.0.self_attention.norm.gamma.scale"] = Tensor::scalar(1); }),
               HasSubstr("tensor 'encoder.0.self_attention.norm.gamma.scale' has no place in this model"));
-  EXPECT_THAT(Stored().refusal_after([](Weights& w) {
-    w["encoder.0.self_attention.qkv.bias"] = Tensor(DType::i8, {24});
-  }),
+  EXPECT_THAT(Stored().refusal_after(
+                  [](Weights& w) { w["encoder.0.self_attention.qkv.bias"] = Tensor(DType::i8, {24}); }),
               HasSubstr("tensor 'encoder.0.self_attention.qkv.bias' must be a float[24], and is i8[24]"));
 }
 
@@ -217,9 +219,9 @@ TEST(Int8Translation, EveryKindOfCpuGivesTheSameBits) {
   force_int8_target(int8_targets().back());
 }
 
-// A product whose operands are rounded to steps of 1/127 of about three deviations errs by 1 % of its deviation;
-// ten of them in a row by 3 %, where attention is soft enough not to amplify it. The worst of a dozen sentences
-// is allowed three times that.
+// A product whose operands are rounded to steps of 1/127 of about three deviations errs by 1 % of its
+// deviation; ten of them in a row by 3 %, where attention is soft enough not to amplify it. The worst of a
+// dozen sentences is allowed three times that.
 TEST(Int8Translation, ScoresLieNearTheFloatModels) {
   const auto soft_model = [] {
     ModelFile model = loud_model();
@@ -236,7 +238,8 @@ TEST(Int8Translation, ScoresLieNearTheFloatModels) {
   set_input_scales(&fixed, calibration);
   double mean = 0, spread = 0;
   for (const double score : plain) mean += score / static_cast<double>(plain.size());
-  for (const double score : plain) spread += (score - mean) * (score - mean) / static_cast<double>(plain.size());
+  for (const double score : plain)
+    spread += (score - mean) * (score - mean) / static_cast<double>(plain.size());
   spread = std::sqrt(spread);
   for (ModelFile* model : {&dynamic, &fixed}) {
     const std::vector<double> got = scores(std::move(*model));
@@ -278,7 +281,8 @@ TEST(Calibrate, RefusesAnEmptyOrASmallSetWithCounts) {
   EXPECT_EQ(refusal([] { calibrated({"", "  "}, {}); }),
             "0 sentences (0 tokens) are too few to calibrate with; 16 is the least");
   EXPECT_THAT(refusal([] { calibrated(kLines, {}); }),
-              testing::MatchesRegex("12 sentences \\([0-9]+ tokens\\) are too few to calibrate with; 16 is the least"));
+              testing::MatchesRegex(
+                  "12 sentences \\([0-9]+ tokens\\) are too few to calibrate with; 16 is the least"));
 }
 
 TEST(Calibrate, NamesTheProductWhoseInputIsDead) {
@@ -289,7 +293,8 @@ TEST(Calibrate, NamesTheProductWhoseInputIsDead) {
   }
   const std::unique_ptr<Device> device = open_test_device();
   EXPECT_EQ(refusal([&] {
-              calibrate(model, int8_candidates(model.config, {}), reader(kLines), *device, {.least_sentences = 1});
+              calibrate(model, int8_candidates(model.config, {}), reader(kLines), *device,
+                        {.least_sentences = 1});
             }),
             "the input of 'encoder.0.feed_forward.down.weight' was always 0 in the calibration set");
 }

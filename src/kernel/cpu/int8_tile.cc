@@ -20,6 +20,7 @@ namespace {
 
 void scalar_tile(const Int8Tile& t) {
   uint32_t sums[kInt8MostRows * kInt8Columns] = {};
+  if (t.add) std::memcpy(sums, t.sums, sizeof(int32_t) * static_cast<size_t>(t.rows * kInt8Columns));
   for (int64_t g = 0; g < t.groups; ++g) {
     for (int r = 0; r < t.rows; ++r) {
       const int8_t* a = t.a + (g * t.rows + r) * kInt8Group;
@@ -88,8 +89,13 @@ void vnni_rows(const Int8Tile& t) {
       sum[0][r][0] = _mm512_add_epi32(sum[0][r][0], sum[u][r][0]);
       sum[0][r][1] = _mm512_add_epi32(sum[0][r][1], sum[u][r][1]);
     }
-    _mm512_store_si512(t.sums + r * kInt8Columns, sum[0][r][0]);
-    _mm512_store_si512(t.sums + r * kInt8Columns + 16, sum[0][r][1]);
+    int32_t* to = t.sums + r * kInt8Columns;
+    if (t.add) {
+      sum[0][r][0] = _mm512_add_epi32(sum[0][r][0], _mm512_load_si512(to));
+      sum[0][r][1] = _mm512_add_epi32(sum[0][r][1], _mm512_load_si512(to + 16));
+    }
+    _mm512_store_si512(to, sum[0][r][0]);
+    _mm512_store_si512(to + 16, sum[0][r][1]);
   }
 }
 HWY_POP_ATTRIBUTES
@@ -125,8 +131,10 @@ void avx512bw_rows(const Int8Tile& t, int first) {
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) {
       const __m512i pairs = _mm512_add_epi32(sum[r][v], _mm512_maskz_srli_epi64(0xFF, sum[r][v], 32));
-      _mm256_store_si256(reinterpret_cast<__m256i*>(t.sums + (first + r) * kInt8Columns + v * 8),
-                         _mm512_maskz_cvtepi64_epi32(0xFF, pairs));
+      __m256i columns = _mm512_maskz_cvtepi64_epi32(0xFF, pairs);
+      auto* to = reinterpret_cast<__m256i*>(t.sums + (first + r) * kInt8Columns + v * 8);
+      if (t.add) columns = _mm256_add_epi32(columns, _mm256_load_si256(to));
+      _mm256_store_si256(to, columns);
     }
   }
 }
@@ -162,8 +170,10 @@ void avx2_rows(const Int8Tile& t, int first, int64_t column) {
   for (int r = 0; r < R; ++r) {
     int32_t* to = t.sums + (first + r) * kInt8Columns + column;
     for (int v = 0; v < V; v += 2) {
-      const __m256i pairs = _mm256_hadd_epi32(sum[r][v], sum[r][v + 1]);
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + v * 4), _mm256_permute4x64_epi64(pairs, 0xD8));
+      __m256i columns = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sum[r][v], sum[r][v + 1]), 0xD8);
+      auto* at = reinterpret_cast<__m256i*>(to + v * 4);
+      if (t.add) columns = _mm256_add_epi32(columns, _mm256_load_si256(at));
+      _mm256_store_si256(at, columns);
     }
   }
 }

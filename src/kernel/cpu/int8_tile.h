@@ -24,6 +24,7 @@ struct Int8Tile {
   int64_t groups = 0;
   int rows = 0;             // 1..kInt8MostRows
   int32_t* sums = nullptr;  // [rows, kInt8Columns]; 64-byte aligned
+  bool add = false;         // to what `sums` holds
 };
 
 enum class Int8Target { scalar, avx2, avx512bw, vnni };

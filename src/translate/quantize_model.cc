@@ -51,6 +51,22 @@ QuantizeReport quantize_model(ModelFile* model, const QuantizeOptions& options) 
   return report;
 }
 
+ModelFile mixed_model(const ModelFile& model, const ModelFile& quantized,
+                      const std::set<std::string, std::less<>>& int8) {
+  ModelFile out{
+      .config = model.config, .text = model.text, .generation = model.generation, .notes = model.notes};
+  for (const auto& [name, tensor] : model.weights) {
+    if (int8.count(name) == 0) out.weights.emplace(name, copy_of(tensor));
+  }
+  for (const std::string& name : int8) {
+    for (const std::string& part : {name, scale_name(name), input_scale_name(name)}) {
+      const auto found = quantized.weights.find(part);
+      if (found != quantized.weights.end()) out.weights.emplace(part, copy_of(found->second));
+    }
+  }
+  return out;
+}
+
 void set_input_scales(ModelFile* model, const Calibration& calibration) {
   for (const auto& [weight, range] : calibration.ranges) {
     FLOE_CHECK(is_int8(model->weights, weight), "'{}' is calibrated and not INT8", weight);

@@ -1,5 +1,6 @@
 // From a float model to an INT8 one: which weights become codes, and where their inputs' scales come from.
 #pragma once
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,10 @@ QuantizeReport quantize_model(ModelFile* model, const QuantizeOptions& options);
 
 // The weights of `calibration` get its scales for what they are multiplied with; they must be INT8.
 void set_input_scales(ModelFile* model, const Calibration& calibration);
+
+// A copy of `model` whose weights of `int8` are those of `quantized`.
+ModelFile mixed_model(const ModelFile& model, const ModelFile& quantized,
+                      const std::set<std::string, std::less<>>& int8);
 
 // The weights that may be quantized and that `keep_float` does not name, in the order of the model.
 std::vector<std::string> int8_candidates(const ModelConfig& config,

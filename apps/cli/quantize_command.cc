@@ -42,6 +42,10 @@ void check(const Flags& flags) {
   if (!flags.report.empty() && flags.compare.empty()) throw UsageError("--report needs --compare");
   if (flags.max_bleu_loss && (flags.source.empty() || flags.references.empty()))
     throw UsageError("--max-bleu-loss needs --source and --references");
+  if (flags.max_bleu_loss && !(*flags.max_bleu_loss >= 0))
+    throw UsageError(fmt::format("--max-bleu-loss must be at least 0, got {}", *flags.max_bleu_loss));
+  if (!flags.report.empty() && !flags.report.ends_with(".json") && !flags.report.ends_with(".html"))
+    throw UsageError(fmt::format("--report: a file that ends in .json or .html, not '{}'", flags.report));
   if (file_exists(flags.output)) fail_user("{} is there already", flags.output);
 }
 

@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
-#include "command.h"
 
 namespace floe {
 namespace {
@@ -135,9 +134,7 @@ std::string report_html(const Int8Report& report) {
 }
 
 void write_report(const Int8Report& report, const std::string& path) {
-  if (path.ends_with(".json")) return write_file(path, report_json(report));
-  if (path.ends_with(".html")) return write_file(path, report_html(report));
-  throw UsageError(fmt::format("--report: a file that ends in .json or .html, not '{}'", path));
+  write_file(path, path.ends_with(".html") ? report_html(report) : report_json(report));
 }
 
 }  // namespace floe

@@ -22,7 +22,7 @@ std::string report_text(const Int8Report& report);
 std::string report_json(const Int8Report& report);
 std::string report_html(const Int8Report& report);
 
-// By the ending of `path`, .json or .html; throws UsageError for another.
+// A page when `path` ends in .html, else JSON.
 void write_report(const Int8Report& report, const std::string& path);
 
 }  // namespace floe

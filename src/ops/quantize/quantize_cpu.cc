@@ -75,9 +75,11 @@ void values_of_row(const int8_t* q, int64_t n, const float* scale, bool scale_ea
   for (; i < n; ++i) x[i] = dequantized(q[i], scale[scale_each ? i : 0]);
 }
 
-void quantize_row(const float* x, int64_t n, int8_t* q, float* scale) {
-  *scale = scale_for(std::bit_cast<float>(row_absmax(x, n)));
-  codes_of_row(x, n, scale, /*scale_each=*/false, q);
+void quantize_each_row(const float* x, int64_t rows, int64_t n, int8_t* q, float* scales) {
+  for (int64_t row = 0; row < rows; ++row) {
+    scales[row] = scale_for(std::bit_cast<float>(row_absmax(x + row * n, n)));
+    codes_of_row(x + row * n, n, scales + row, /*scale_each=*/false, q + row * n);
+  }
 }
 
 }  // namespace HWY_NAMESPACE
@@ -96,9 +98,9 @@ HWY_EXPORT(row_absmax);
 HWY_EXPORT(column_absmax);
 HWY_EXPORT(codes_of_row);
 HWY_EXPORT(values_of_row);
-HWY_EXPORT(quantize_row);
+HWY_EXPORT(quantize_each_row);
 
-constexpr int64_t kElementsPerTask = 1 << 15;  // tens of microseconds
+constexpr int64_t kElementsPerTask = 1 << 14;  // about ten microseconds
 constexpr int64_t kColumnsPerTask = 256;
 
 struct Matrix {
@@ -178,8 +180,8 @@ BoundKernel bind_quantize_rows(const KernelCall& call) {
             int8_t* q = run.outputs[0].as<int8_t>();
             float* scales = run.outputs[1].as<float>();
             run.pool->run_ranges(rows, m.grain(), [&](int64_t begin, int64_t end, int) {
-              for (int64_t row = begin; row < end; ++row)
-                HWY_DYNAMIC_DISPATCH(quantize_row)(x + row * m.n, m.n, q + row * m.n, scales + row);
+              HWY_DYNAMIC_DISPATCH(quantize_each_row)
+              (x + begin * m.n, end - begin, m.n, q + begin * m.n, scales + begin);
             });
           }};
 }

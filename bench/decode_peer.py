@@ -17,8 +17,9 @@ import ctranslate2
 def main():
     a = json.loads(sys.argv[1])
     empty = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    compute_type = "int8" if a.get("int8") else "float32"
     translator = ctranslate2.Translator(
-        a["model"], device="cpu", compute_type="float32", inter_threads=1, intra_threads=a["threads"]
+        a["model"], device="cpu", compute_type=compute_type, inter_threads=1, intra_threads=a["threads"]
     )
     vocabulary = a["vocabulary"]
     draw = random.Random(1)

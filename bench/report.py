@@ -6,8 +6,9 @@
     python3 bench/report.py --check    writes nothing; names each file whose tables differ and exits 1
 
 A table stands between the lines `<!-- bench:NAME -->` and `<!-- /bench -->`; NAME is train, train-gpu, decode,
-decode-gpu, kv-cache, phases, gemm, gemm-gpu, attention, attention-gpu, attention-own-gpu, attention-decode-gpu or
-attention-memory-gpu, with ` zh` behind it for Chinese. Without the results it needs, a table says so.
+decode-int8, decode-gpu, kv-cache, phases, gemm, gemm-gpu, attention, attention-gpu, attention-own-gpu,
+attention-decode-gpu or attention-memory-gpu, with ` zh` behind it for Chinese. Without the results it needs, a table
+says so.
 """
 
 import argparse
@@ -152,6 +153,7 @@ TABLES = {
     "train": ("train-cpu", lambda r, w: compared(r, w, lambda row: True)),
     "train-gpu": ("train-h100", lambda r, w: compared(r, w, lambda row: True)),
     "decode": ("decode-cpu", lambda r, w: compared(r, w, lambda row: row["case"].startswith("beam"))),
+    "decode-int8": ("decode-cpu", lambda r, w: compared(r, w, lambda row: row["case"].startswith("INT8"))),
     "decode-gpu": ("decode-h100", beside_peers),
     "kv-cache": ("decode-cpu", cache_table),
     "phases": ("decode-cpu", phase_table),

@@ -53,11 +53,11 @@ class Bench(unittest.TestCase):
         for row in results["rows"]:
             cases.setdefault(row["case"], {})[row["metric"]] = row
         self.assertEqual(set(cases), {f"greedy, batch {b}, length {n}" for b in (1, 2) for n in (4, 8)} |
-                         {f"beam 2, batch {b}, length 4" for b in (1, 2)})
+                         {f"{kind}beam 2, batch {b}, length 4" for b in (1, 2) for kind in ("", "INT8, ")})
         for case, metrics in cases.items():
             speed = metrics["tokens/s"]
             self.assertGreater(speed["floe"], 0)
-            if case.startswith("beam"):
+            if "beam" in case:
                 self.assertEqual(set(metrics), {"tokens/s", "peak memory, MiB"})
                 self.assertIsNone(speed["peer"])
                 continue

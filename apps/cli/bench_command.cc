@@ -29,7 +29,7 @@ constexpr Which kTrain = {
     "base-large, big or all",
     bench_train, bench_train_one};
 constexpr Which kDecode = {"decode", "forced lengths, without KV cache and beside CTranslate2 or PyTorch",
-                           "cache, peer, both (all, unless given), or steps; on cuda steps alone",
+                           "cache, peer, int8, all three (all, unless given), or steps; on cuda steps alone",
                            bench_decode, bench_decode_one};
 constexpr Which kGemm = {"gemm", "matrix products, beside PyTorch", "all (unless given)", bench_gemm,
                          bench_gemm_one};

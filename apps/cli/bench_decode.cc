@@ -129,7 +129,16 @@ struct TemporaryFolder {
   std::string path;
 };
 
-void compare_ctranslate2(const BenchFlags& flags, const DecodePlan& plan, BenchReport& report) {
+// Both of them with the weights as they are, or both with INT8 ones and a scale a row for activations.
+struct Contest {
+  bool int8;
+  const char* prefix;
+  const char* peer;
+};
+constexpr Contest kContests[] = {{false, "", "CTranslate2 fp32"}, {true, "INT8, ", "CTranslate2 int8"}};
+
+void compare_ctranslate2(const BenchFlags& flags, const DecodePlan& plan, const Contest& contest,
+                         BenchReport& report) {
   const std::string program = own_program();
   const TemporaryFolder folder(temporary_name(std::filesystem::temp_directory_path() / "floe-bench"));
   const std::string model = folder.path + "/floe", peer_model = folder.path + "/ctranslate2";
@@ -148,6 +157,7 @@ void compare_ctranslate2(const BenchFlags& flags, const DecodePlan& plan, BenchR
                     {"source", plan.source},
                     {"length", length},
                     {"beam", plan.beam},
+                    {"int8", contest.int8},
                     {"warmup", 1},
                     {"runs", flags.quick ? 1 : 5}});
       Side floe, peer;
@@ -160,8 +170,8 @@ void compare_ctranslate2(const BenchFlags& flags, const DecodePlan& plan, BenchR
         asked["model"] = peer_model;
         peer.add(run_for_json({flags.peer, flags.scripts + "/decode_peer.py", asked.dump()}), length);
       }
-      add_rows(fmt::format("beam {}, batch {}, length {}", plan.beam, batch, length), floe, peer,
-               "CTranslate2 fp32", report);
+      add_rows(fmt::format("{}beam {}, batch {}, length {}", contest.prefix, plan.beam, batch, length), floe,
+               peer, contest.peer, report);
     }
   }
 }
@@ -184,8 +194,8 @@ std::string decode_model_text(const DecodeShape& s, int64_t source) {
 int bench_decode(const BenchFlags& flags) {
   // What CTranslate2 and a search without cache are compared with is the CPU's.
   const bool gpu = flags.device != "cpu";
-  const std::set<std::string> cases =
-      gpu ? std::set<std::string>{"all", "steps"} : std::set<std::string>{"all", "cache", "peer", "steps"};
+  const std::set<std::string> cases = gpu ? std::set<std::string>{"all", "steps"}
+                                          : std::set<std::string>{"all", "cache", "peer", "int8", "steps"};
   if (cases.count(flags.which) == 0)
     throw UsageError(fmt::format("--case is one of {}, not '{}'", fmt::join(cases, ", "), flags.which));
   BenchReport report(flags.command, flags.threads, results_path(flags, "decode"));
@@ -194,8 +204,11 @@ int bench_decode(const BenchFlags& flags) {
   } else {
     const DecodePlan plan = plan_of(flags);
     report["model"] = decode_model_text(plan.shape, plan.source);
-    if (flags.which != "peer") compare_caches(flags, plan, report);
-    if (flags.which != "cache") compare_ctranslate2(flags, plan, report);
+    if (flags.which == "all" || flags.which == "cache") compare_caches(flags, plan, report);
+    for (const Contest& contest : kContests) {
+      const bool wanted = flags.which == "all" || flags.which == (contest.int8 ? "int8" : "peer");
+      if (wanted) compare_ctranslate2(flags, plan, contest, report);
+    }
   }
   report.write();
   return 0;

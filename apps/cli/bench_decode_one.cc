@@ -13,6 +13,7 @@
 #include "runtime/state.h"
 #include "translate/engine.h"
 #include "translate/model_file.h"
+#include "translate/quantize_model.h"
 
 namespace floe {
 namespace {
@@ -82,7 +83,7 @@ SearchOptions forced_length(const Json& q, int64_t length) {
 const char* phase_of(const StepTime& time) {
   if (time.where.starts_with("output") || time.where.starts_with("search")) return "vocabulary";
   if (time.op.find("attention") != std::string::npos || time.op == "cache_append") return "attention";
-  if (time.op == "matmul" || time.op == "linear") return "projections";
+  if (time.op == "matmul" || time.op == "linear" || time.op == "matmul_int8") return "projections";
   return "other";
 }
 
@@ -126,6 +127,7 @@ int bench_decode_one(const std::string& text) {
     return 0;
   }
   ModelFile model = q.contains("model") ? load_model(q.at("model")) : random_model(q);
+  if (q.value("int8", false)) quantize_model(&model, {});
   DeviceKind kind{};
   parse(q.at("device").get<std::string>(), &kind);
   KernelTable kernels;

@@ -26,7 +26,9 @@ int run(const Flags& flags) {
     throw UsageError("--store: weights are stored as f32, bf16 or f16, not as " + flags.store);
   }
   if (file_exists(flags.output)) fail_user("{} is there already", flags.output);
-  save_model(flags.output, load_model(flags.model), store);
+  ModelFile model = load_model(flags.model);
+  model.weights = dequantized(std::move(model.weights));
+  save_model(flags.output, model, store);
   return 0;
 }
 

@@ -117,7 +117,10 @@ int run(const Flags& flags) {
   parse(flags.precision, &precision);
   if (precision == Precision::bf16 && (device == DeviceKind::cpu || flags.graph == "train"))
     throw UsageError("--precision bf16 is for --device cuda and for graphs that infer");
-  const Graph graph = graph_for(precision, model.config, graph_of(flags.graph, model.config));
+  const QuantizePlan plan =
+      flags.graph == "train" ? QuantizePlan{} : quantize_plan(model.config, model.weights);
+  const Graph graph =
+      graph_for(precision, model.config, int8_graph(graph_of(flags.graph, model.config), plan));
   print_summary(model);
   write_picture(flags, graph);
 

@@ -16,6 +16,7 @@ int main(int argc, char** argv) {
       {"inspect", "a model's graphs, compiled programs and memory", floe::inspect_command},
       {"train", "train a model on parallel text", floe::train_command},
       {"convert", "another type of weights, or a model of CTranslate2 as one of Floe", floe::convert_command},
+      {"quantize", "a model whose products are INT8", floe::quantize_command},
       {"bench", "speed and memory, beside what else there is", floe::bench_command},
       {"profile", "time by kernel, op and layer, against the roofline", floe::profile_command},
       {"version", "what this program is", floe::version_command},

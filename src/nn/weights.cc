@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <set>
 
 #include "base/error.h"
 #include "tensor/philox.h"
+#include "tensor/quantize.h"
 
 namespace floe {
 namespace {
@@ -244,24 +246,55 @@ void add_made_weights(const ModelConfig& config, Weights* weights) {
   }
 }
 
+bool is_int8(const Weights& weights, std::string_view name) {
+  const auto found = weights.find(name);
+  return found != weights.end() && found->second.dtype() == DType::i8;
+}
+
+bool has_int8(const Weights& weights) {
+  return std::ranges::any_of(weights, [](const auto& row) { return row.second.dtype() == DType::i8; });
+}
+
+Weights dequantized(Weights weights) {
+  Weights out;
+  std::set<std::string, std::less<>> scales;
+  for (const auto& [name, tensor] : weights) {
+    if (tensor.dtype() != DType::i8) continue;
+    scales.insert({scale_name(name), input_scale_name(name)});
+    out.emplace(name, dequantize_rows(tensor, weights.at(scale_name(name))));
+  }
+  for (auto& [name, tensor] : weights) {
+    if (scales.count(name) == 0) out.emplace(name, std::move(tensor));
+  }
+  return out;
+}
+
 void check_weights(const ModelConfig& config, const Weights& weights, std::string_view file) {
   const std::vector<WeightSpec> table = weight_table(config);
-  for (const WeightSpec& spec : table) {
-    const auto found = weights.find(spec.name);
-    if (found == weights.end()) {
-      if (!spec.trainable) continue;
-      fail_user("{}: tensor '{}' is missing", file, spec.name);
-    }
+  std::set<std::string, std::less<>> known;
+  const auto check = [&](const std::string& name, DType dtype, const Shape& shape) {
+    known.insert(name);
+    const auto found = weights.find(name);
+    if (found == weights.end()) fail_user("{}: tensor '{}' is missing", file, name);
     const Tensor& tensor = found->second;
-    if (tensor.dtype() != DType::f32 || tensor.shape() != spec.dims) {
-      fail_user("{}: tensor '{}' must be f32{}, got {}{}", file, spec.name, text_of(spec.dims),
+    if (tensor.dtype() != dtype || tensor.shape() != shape) {
+      fail_user("{}: tensor '{}' must be {}{}, got {}{}", file, name, name_of(dtype), text_of(shape),
                 name_of(tensor.dtype()), text_of(tensor.shape()));
     }
+  };
+  for (const WeightSpec& spec : table) {
+    known.insert(spec.name);
+    if (!spec.trainable && weights.find(spec.name) == weights.end()) continue;
+    if (!spec.may_quantize || !is_int8(weights, spec.name)) {
+      check(spec.name, DType::f32, spec.dims);
+      continue;
+    }
+    check(spec.name, DType::i8, spec.dims);
+    check(scale_name(spec.name), DType::f32, {spec.dims[0], 1});
+    if (weights.contains(input_scale_name(spec.name))) check(input_scale_name(spec.name), DType::f32, {});
   }
   for (const auto& [name, tensor] : weights) {
-    if (std::none_of(table.begin(), table.end(), [&](const WeightSpec& spec) { return spec.name == name; })) {
-      fail_user("{}: tensor '{}' has no place in this model", file, name);
-    }
+    if (known.count(name) == 0) fail_user("{}: tensor '{}' has no place in this model", file, name);
   }
 }
 

@@ -58,8 +58,15 @@ Weights initial_weights(const ModelConfig& config, uint32_t seed);
 // The rows that are made from the config and not stored; added to weights that came from a file.
 void add_made_weights(const ModelConfig& config, Weights* weights);
 
+// A weight that may_quantize may be INT8: codes i8 under its name, with the scales that tensor/quantize.h
+// names beside it.
+bool is_int8(const Weights& weights, std::string_view name);
+bool has_int8(const Weights& weights);
+// Codes become f32, their scales go.
+Weights dequantized(Weights weights);
+
 // Throws Error{user} naming the weight: one that is missing, too many, or of other dims or type than the
-// table says. Made weights may be absent.
+// table says. Made weights may be absent; weights may be INT8 where the table lets them.
 void check_weights(const ModelConfig& config, const Weights& weights, std::string_view file);
 
 }  // namespace floe

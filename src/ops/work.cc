@@ -55,6 +55,14 @@ Dim row_linear(const Args& args) {
   return args.out().size() * (2 * args.in(0).dim(-1) + Dim(after)) + before * args.in(0).size();
 }
 
+// A product, two scales, a bias and an activation.
+Dim matmul_int8(const Args& args) {
+  int64_t after = args.inputs.size() > 4 ? 3 : 2;
+  if (const std::string activation = args.node.attrs.text("activation", ""); !activation.empty())
+    after += operations(find_scalar_function(activation)->value);
+  return args.out().size() * (2 * args.in(0).dim(-1) + Dim(after));
+}
+
 // dy^T x, and the sum of dy's rows.
 Dim linear_grad(const Args& args) { return 2 * args.in(0).dim(-1) * args.in(1).size() + args.in(1).size(); }
 
@@ -226,6 +234,7 @@ constexpr Row kRows[] = {
     {"matmul", matmul, nullptr, true},
     {"row_linear", row_linear, nullptr, true},
     {"linear_grad", linear_grad, nullptr, true},
+    {"matmul_int8", matmul_int8, nullptr, true},
     {"attention", attention, nullptr, true},
     {"attention_grad", attention_grad, nullptr, true},
     {"attention_weights", attention_weights, nullptr, true},
@@ -245,6 +254,13 @@ constexpr Row kRows[] = {
     {"softmax", each_of_input<5>},
     // largest, difference, exp, sum, difference
     {"log_softmax", each_of_input<5>},
+    // size, comparison
+    {"absmax", each_of_input<2>},
+    // quotient, two clamps, rounding
+    {"quantize", each_of_input<4>},
+    {"dequantize", each_of_input<1>},
+    // both of the above
+    {"quantize_rows", each_of_input<6>},
     {"reduce_sum", each_of_input<1>},
     {"reduce_max", each_of_input<1>},
     // of a pair four products and two sums

@@ -42,7 +42,7 @@ bool is_coordinate(const Node& node, size_t input) {
 }
 
 Graph absorb_activations(const Graph& graph) {
-  // The functions that every device's matmul applies to its result.
+  // The functions that every device's matmul and matmul_int8 apply to their results.
   static const std::set<std::string, std::less<>> names = {"relu", "gelu",    "gelu_tanh",
                                                            "silu", "sigmoid", "tanh"};
   std::vector<int> reads(static_cast<size_t>(graph.value_count()), 0);
@@ -55,11 +55,12 @@ Graph absorb_activations(const Graph& graph) {
     if (names.count(c.node.op->name) == 0) return std::nullopt;
     const Value old = c.node.inputs[0];
     const Node& product = c.builder.graph().producer(c.inputs[0]);
-    if (!c.old_graph.is(old, "matmul") || reads[static_cast<size_t>(old.id)] != 1) return std::nullopt;
+    if (!c.old_graph.is(old, "matmul") && !c.old_graph.is(old, "matmul_int8")) return std::nullopt;
+    if (reads[static_cast<size_t>(old.id)] != 1) return std::nullopt;
     if (!product.attrs.text("activation", "").empty()) return std::nullopt;
     Attrs attrs = product.attrs;
     attrs.set("activation", c.node.op->name);
-    return c.builder.add_all("matmul", product.inputs, std::move(attrs));
+    return c.builder.add_all(product.op->name, product.inputs, std::move(attrs));
   });
   return remove_dead(absorbed);
 }

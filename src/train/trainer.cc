@@ -40,6 +40,7 @@ class Trainer {
     }
     if (!options.init_from.empty()) {
       begin_ = load_model(options.init_from);
+      begin_->weights = dequantized(std::move(begin_->weights));
       note_(fmt::format("begins with {}: sizes and kinds are that model's, dropout is the options'",
                         options.init_from));
     }

@@ -48,7 +48,7 @@ Weights weights_for(Precision precision, const ModelConfig& config, Weights weig
   if (precision == Precision::f32) return weights;
   for (const WeightSpec& spec : weight_table(config)) {
     const auto at = weights.find(spec.name);
-    if (at == weights.end() || !is_product_weight(spec)) continue;
+    if (at == weights.end() || at->second.dtype() != DType::f32 || !is_product_weight(spec)) continue;
     Tensor low(DType::bf16, at->second.shape());
     for (int64_t i = 0; i < low.size(); ++i) low.set(i, at->second.at(i));
     at->second = std::move(low);
@@ -85,6 +85,7 @@ DecodeEngine::DecodeEngine(WithoutCaches, const ModelConfig& config, State& stat
       return compile(graphs, kernels_, {.device = device_.kind(), .row_invariant = true});
     };
   }
+  plan_ = quantize_plan(config_, state_);
   cache_ = {.self_block = 1, .cross_block = kCrossBlock};
   room_ = {
       .rows = options_.max_rows,
@@ -162,8 +163,9 @@ DecodeEngine::Profile DecodeEngine::profile() const {
 }
 
 std::shared_ptr<Session> DecodeEngine::session_of(const Graph& graph) {
-  auto session = std::make_shared<Session>(options_.compile({graph_for(options_.precision, config_, graph)}),
-                                           kernels_, device_, state_, options_.max_bindings);
+  const Graph compiled = graph_for(options_.precision, config_, int8_graph(graph, plan_, options_.int8));
+  auto session = std::make_shared<Session>(options_.compile({compiled}), kernels_, device_, state_,
+                                           options_.max_bindings);
   session->set_profile(profile_);
   return session;
 }

@@ -17,6 +17,7 @@
 #include "runtime/program.h"
 #include "runtime/session.h"
 #include "translate/batch_search.h"
+#include "translate/int8.h"
 #include "translate/sequence_decoder.h"
 
 namespace floe {
@@ -31,6 +32,7 @@ struct DecodeEngineOptions {
   size_t keep_free = 0;                  // bytes that this leaves to others
   int64_t max_target = 0;                // longest target; 0: what the model's positions allow
   Precision precision = Precision::f32;  // bf16: products, caches and the weights in `state` that they read
+  Int8 int8 = Int8::real;                // of weights that are codes
   bool cached = true;                    // false: every step reads the whole prefix anew; for comparison
   size_t max_bindings = 64;              // sets of sizes that a session keeps (runtime/session.h)
   // Graphs to a program: compile() with the engine's kernels where none is given.
@@ -43,9 +45,9 @@ Graph graph_for(Precision precision, const ModelConfig& config, const Graph& gra
 
 class DecodeEngine : public SequenceDecoder {
  public:
-  // `state` holds the model's weights (nn/weights.h; for bf16 as weights_for() gives them) and gets the
-  // caches; kernels, pool and state must outlive the engine. One call at a time. Throws OutOfMemory, with
-  // options.fit_beam saying what the least would take and what there is.
+  // `state` holds the model's weights (nn/weights.h; for bf16 as weights_for() gives them; f32 ones or codes
+  // with their scales) and gets the caches; kernels, pool and state must outlive the engine. One call at a
+  // time. Throws OutOfMemory, with options.fit_beam saying what the least would take and what there is.
   DecodeEngine(const ModelConfig& config, State& state, const KernelTable& kernels, Device& device,
                DecodeEngineOptions options = {});
   ~DecodeEngine() override;
@@ -120,6 +122,7 @@ class DecodeEngine : public SequenceDecoder {
   const KernelTable& kernels_;
   Device& device_;
   DecodeEngineOptions options_;
+  QuantizePlan plan_;
   CacheOptions cache_;
   SearchRoom room_;
   int64_t max_target_;

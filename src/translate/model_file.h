@@ -1,6 +1,7 @@
 // A model is a folder:
 //   config.json        format_version, "model" (nn/config.h, every field), "text", "generation", "notes"
-//   model.safetensors  the weights of nn/weights.h's table that are trained; f32, bf16 or f16
+//   model.safetensors  the weights of nn/weights.h's table that are trained; f32, bf16, f16, or codes i8 with
+//                      scales f32 beside them, NAME.scale, and NAME.input_scale where calibrated
 //   tokenizer.model    one SentencePiece model for both sides; or source.model and target.model; or, for
 //   given lists of
 //                      tokens, source_vocabulary.txt and target_vocabulary.txt (the same file where they are
@@ -50,8 +51,8 @@ void apply_config(const ModelConfig& config, ModelText* text);
 TranslatorOptions options_of(const GenerationDefaults& generation);
 
 // Writes a temporary folder beside `folder`, then puts it in the place of an earlier model. Weights are
-// stored as `store` (f32, bf16, f16). Throws Error{user}: weights or vocabularies that do not fit the config,
-// a folder that exists and is no model; Error{io}.
+// stored as `store` (f32, bf16, f16), INT8 ones as they are. Throws Error{user}: weights or vocabularies that
+// do not fit the config, a folder that exists and is no model; Error{io}.
 void save_model(const std::string& folder, const ModelFile& model, DType store = DType::f32);
 
 }  // namespace floe

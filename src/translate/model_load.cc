@@ -1,11 +1,14 @@
 // Reads a model's folder (model_file.h); every field and size is checked, for the files may come from
 // anywhere.
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <type_traits>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "interop/ctranslate2.h"
+#include "tensor/quantize.h"
 #include "tensor/safetensors.h"
 #include "translate/json_reader.h"
 #include "translate/model_fields.h"
@@ -82,20 +85,53 @@ ModelText read_text(JsonReader reader, const std::string& folder, const ModelCon
   return text;
 }
 
+void check_entry(const SafetensorsFile& file, const std::string& name, const Shape& dims, bool fits,
+                 const char* wanted) {
+  const auto& entry = file.entry(name);
+  if (!fits || entry.shape != dims)
+    fail_user("{}: tensor '{}' must be {}{}, and is {}{}", file.path(), name, wanted, text_of(dims),
+              name_of(entry.dtype), text_of(entry.shape));
+}
+
+// Scales must be usable: what they multiply and divide stays finite.
+Tensor read_scales(const SafetensorsFile& file, const std::string& name, const Shape& dims) {
+  if (!file.has(name)) fail_user("{}: tensor '{}' is missing", file.path(), name);
+  check_entry(file, name, dims, file.entry(name).dtype == DType::f32, "f32");
+  Tensor scales = file.load(name);
+  for (int64_t i = 0; i < scales.size(); ++i) {
+    const float scale = scales.as<float>()[i];
+    if (!(scale >= kLeastScale && std::isfinite(scale)))
+      fail_user("{}: tensor '{}' holds {}, which is no scale", file.path(), name, scale);
+  }
+  return scales;
+}
+
+Tensor read_codes(const SafetensorsFile& file, const std::string& name, const Shape& dims) {
+  check_entry(file, name, dims, file.entry(name).dtype == DType::i8, "i8");
+  Tensor codes = file.load(name);
+  const int8_t* at = codes.as<int8_t>();
+  if (std::find(at, at + codes.size(), int8_t{-128}) != at + codes.size())
+    fail_user("{}: tensor '{}' holds -128, which is no code", file.path(), name);
+  return codes;
+}
+
 // Names, dims and types are compared before a tensor's memory is taken.
 Weights read_weights(const std::string& path, const ModelConfig& config) {
   const SafetensorsFile file = SafetensorsFile::open(path);
   Weights weights;
-  size_t stored = 0;
   for (const WeightSpec& spec : weight_table(config)) {
     if (!spec.trainable) continue;
-    ++stored;
     if (!file.has(spec.name)) fail_user("{}: tensor '{}' is missing", path, spec.name);
-    const auto& entry = file.entry(spec.name);
-    const bool fits = entry.dtype == DType::f32 || entry.dtype == DType::bf16 || entry.dtype == DType::f16;
-    if (!fits || entry.shape != spec.dims)
-      fail_user("{}: tensor '{}' must be a float{}, and is {}{}", path, spec.name, text_of(spec.dims),
-                name_of(entry.dtype), text_of(entry.shape));
+    const DType stored = file.entry(spec.name).dtype;
+    if (spec.may_quantize && stored == DType::i8) {
+      weights.emplace(spec.name, read_codes(file, spec.name, spec.dims));
+      weights.emplace(scale_name(spec.name), read_scales(file, scale_name(spec.name), {spec.dims[0], 1}));
+      if (const std::string name = input_scale_name(spec.name); file.has(name))
+        weights.emplace(name, read_scales(file, name, {}));
+      continue;
+    }
+    check_entry(file, spec.name, spec.dims,
+                stored == DType::f32 || stored == DType::bf16 || stored == DType::f16, "a float");
     Tensor tensor = file.load(spec.name);
     if (tensor.dtype() != DType::f32) {
       Tensor wide(DType::f32, tensor.shape());
@@ -104,10 +140,8 @@ Weights read_weights(const std::string& path, const ModelConfig& config) {
     }
     weights.emplace(spec.name, std::move(tensor));
   }
-  if (file.names().size() != stored) {
-    for (const std::string& name : file.names()) {
-      if (!weights.contains(name)) fail_user("{}: tensor '{}' has no place in this model", path, name);
-    }
+  for (const std::string& name : file.names()) {
+    if (!weights.contains(name)) fail_user("{}: tensor '{}' has no place in this model", path, name);
   }
   add_made_weights(config, &weights);
   return weights;

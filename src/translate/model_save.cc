@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "tensor/quantize.h"
 #include "tensor/safetensors.h"
 #include "translate/json_reader.h"
 #include "translate/model_fields.h"
@@ -78,6 +79,13 @@ void write_weights(const fs::path& path, const ModelFile& model, DType store) {
   for (const WeightSpec& spec : weight_table(model.config)) {
     if (!spec.trainable) continue;
     const Tensor& tensor = model.weights.find(spec.name)->second;
+    if (tensor.dtype() == DType::i8) {
+      for (const std::string& name : {spec.name, scale_name(spec.name), input_scale_name(spec.name)}) {
+        const auto found = model.weights.find(name);
+        if (found != model.weights.end()) rows.push_back({name, view_of(found->second)});
+      }
+      continue;
+    }
     if (store == DType::f32) {
       rows.push_back({spec.name, view_of(tensor)});
       continue;

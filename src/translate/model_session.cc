@@ -4,6 +4,7 @@
 
 #include "runtime/state.h"
 #include "translate/engine.h"
+#include "translate/int8.h"
 
 namespace floe {
 namespace {
@@ -35,6 +36,7 @@ struct ModelSession::Parts {
   Parts(const ModelConfig& config, Weights weights, Device& device, const DecodeEngineOptions& options)
       : state(&device) {
     add_all_kernels(device.kind(), kernels);
+    if (!runs_int8(device.kind(), kernels)) weights = dequantized(std::move(weights));
     for (auto& [name, tensor] : weights_for(options.precision, config, std::move(weights)))
       state.set(name, std::move(tensor));
     engine = std::make_unique<DecodeEngine>(config, state, kernels, device, options);

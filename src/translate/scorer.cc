@@ -11,6 +11,7 @@
 #include "runtime/state.h"
 #include "text/lines.h"
 #include "translate/batches.h"
+#include "translate/int8.h"
 
 namespace floe {
 namespace {
@@ -34,8 +35,10 @@ struct Scorer::Row {
 struct Scorer::Engine {
   Engine(const ModelConfig& config, Weights weights, Device& device) : state(&device) {
     add_all_kernels(device.kind(), kernels);
+    if (!runs_int8(device.kind(), kernels)) weights = dequantized(std::move(weights));
+    const QuantizePlan plan = quantize_plan(config, weights);
     for (auto& [name, tensor] : weights) state.set(name, std::move(tensor));
-    Graph graph = scoring_graph(config, {});
+    Graph graph = int8_graph(scoring_graph(config, {}), plan);
     graph.set_name(kEntry);
     session = std::make_unique<Session>(compile({graph}, kernels, {.device = device.kind()}), kernels, device,
                                         state);

@@ -22,10 +22,10 @@ void require_ids(const InferArgs& args, int input) {
 OpDef embedding_def() {
   OpDef op;
   op.name = "embedding";
-  op.summary = "rows of table [V, d] by ids [...] -> [..., d]";
+  op.summary = "rows of table [V, d], floats or i8 codes, by ids [...] -> [..., d]";
   op.min_inputs = op.max_inputs = 2;
   op.infer = [](const InferArgs& args) -> std::vector<Type> {
-    args.require_float(0);
+    if (args.inputs[0].dtype != DType::i8) args.require_float(0);
     args.require_rank(0, 2);
     require_ids(args, 1);
     Type result{args.inputs[0].dtype, args.inputs[1].dims};
@@ -38,11 +38,16 @@ OpDef embedding_def() {
     const int64_t d = table.shape[1];
     for (int64_t at = 0; at < ids.size(); ++at) {
       const int64_t id = checked_id(ids, at, table.shape[0]);
-      std::copy_n(table.f.begin() + id * d, d, out.f.begin() + at * d);
+      if (is_float(table.dtype)) {
+        std::copy_n(table.f.begin() + id * d, d, out.f.begin() + at * d);
+      } else {
+        std::copy_n(table.i.begin() + id * d, d, out.i.begin() + at * d);
+      }
     }
     return {out};
   };
   op.gradient = [](Builder& b, const GradientArgs& args) -> Values {
+    if (!args.needed[0]) return {{}, {}};
     return {embedding_grad(b, args.inputs[1], args.d_outputs[0], b.type(args.inputs[0]).dim(0)), {}};
   };
   op.shard = [](const ShardArgs& args) -> ShardRule {

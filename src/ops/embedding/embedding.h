@@ -1,5 +1,5 @@
-// embedding: rows of a table [V, d] by ids i32 [...] -> [..., d]. embedding_grad: rows of dy summed by id in
-// the order of positions -> [V, d].
+// embedding: rows of a table [V, d], floats or i8 codes, by ids i32 [...] -> [..., d]. embedding_grad: rows
+// of dy summed by id in the order of positions -> [V, d].
 #pragma once
 #include "ir/builder.h"
 

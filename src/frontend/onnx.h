@@ -26,6 +26,7 @@ struct OnnxImport {
   Graph graph;
   NamedTensors states;
   std::vector<std::string> specialised;  // inputs whose value was built in: good for that value alone
+  bool fixed_shapes = false;             // good for the given shapes alone
 };
 
 // Reads the file; external data lies beside it. Throws Error{io} when it cannot be read, Error{user} naming
@@ -33,6 +34,10 @@ struct OnnxImport {
 // named at once.
 std::unique_ptr<OnnxModel> read_onnx(const std::string& path);
 OnnxImport import_onnx(const OnnxModel& model, const OpTable& ops, const OnnxOptions& options = {});
+
+// For these inputs: with symbolic dims where the graph is right for any of them, else for the inputs' shapes.
+OnnxImport import_onnx_for(const OnnxModel& model, const OpTable& ops, const NamedTensors& inputs,
+                           const std::string& name = "main");
 
 // "Abs", "Add", ...; operators of other domains as "domain:Op".
 std::vector<std::string> onnx_operators();

@@ -90,6 +90,7 @@ const OnnxRules& onnx_rules() {
     add_onnx_quantize(all);
     add_onnx_attention(all);
     add_onnx_loss(all);
+    add_onnx_window(all);
     add_onnx_control(all);
     return all;
   }();

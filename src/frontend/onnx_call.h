@@ -64,6 +64,7 @@ void add_onnx_product(OnnxRules& rules);
 void add_onnx_quantize(OnnxRules& rules);
 void add_onnx_attention(OnnxRules& rules);
 void add_onnx_loss(OnnxRules& rules);
+void add_onnx_window(OnnxRules& rules);
 void add_onnx_control(OnnxRules& rules);
 
 }  // namespace floe

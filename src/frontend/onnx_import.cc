@@ -16,6 +16,8 @@ namespace {
 
 constexpr int64_t kMostConstant = 1024;  // elements; a larger initializer is a weight
 constexpr int64_t kMostNodes = 1 << 20;  // of the graph that is built: functions may call one another
+// Of a dim without a number. Exporters write ends of slices beyond any length, from 10^9 on.
+constexpr int64_t kLongest = 1 << 28;
 constexpr int kMostDepth = 64;
 
 using Names = std::map<std::string, Value, std::less<>>;
@@ -31,7 +33,7 @@ class Importer {
   Importer(const OnnxModel& model, const OpTable& ops, const OnnxOptions& options)
       : model_(model),
         options_(options),
-        result_{Graph(ops, options.name), {}, {}},
+        result_{Graph(ops, options.name), {}, {}, false},
         builder_(result_.graph),
         known_(builder_, [this](const Node& door) { return offer(door); }) {
     for (const OnnxFunction& f : model.functions) functions_[f.domain + ":" + f.name] = &f;
@@ -122,7 +124,7 @@ class Importer {
     for (const char c : spelt) name += std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
     if (name.empty() || std::isalpha(static_cast<unsigned char>(name[0])) == 0) name.insert(0, "d");
     while (result_.graph.symbols().has(name)) name += "_";
-    return symbols_[dim.name.empty() ? "\n" + spelt : spelt] = result_.graph.symbols().declare(name);
+    return symbols_[dim.name.empty() ? "\n" + spelt : spelt] = result_.graph.symbols().declare(name, {.min = 0, .max = kLongest, .multiple = 1});
   }
 
   Value add_input(const OnnxValue& input) {
@@ -318,6 +320,20 @@ OnnxImport import_onnx(const OnnxModel& model, const OpTable& ops, const OnnxOpt
     if (e.kind() == ErrorKind::bug) throw;
     throw Error(e.kind(), fmt::format("{}: {}", model.path, e.what()));
   }
+}
+
+OnnxImport import_onnx_for(const OnnxModel& model, const OpTable& ops, const NamedTensors& inputs,
+                           const std::string& name) {
+  OnnxOptions options{.name = name, .values = inputs, .shapes = {}};
+  try {
+    return import_onnx(model, ops, options);
+  } catch (const Error& e) {
+    if (e.kind() == ErrorKind::bug) throw;
+  }
+  for (const auto& [input, tensor] : inputs) options.shapes[input] = tensor->shape();
+  OnnxImport import = import_onnx(model, ops, options);
+  import.fixed_shapes = true;
+  return import;
 }
 
 std::vector<std::string> onnx_operators() {

@@ -38,13 +38,13 @@ class OnnxModels : public testing::TestWithParam<const char*> {
 };
 
 TEST_P(OnnxModels, GiveTheStoredOutputsOnTheCpu) {
-  const OnnxImport import = import_onnx(*model_, all_ops(), {.name = "main", .values = inputs_, .shapes = {}});
+  const OnnxImport import = import_onnx_for(*model_, all_ops(), inputs_);
   check(import, run_on_cpu(import, inputs_));
 }
 
 TEST_P(OnnxModels, GiveTheStoredOutputsInNumpy) {
   if (const std::string why = why_no_numpy(); !why.empty()) GTEST_SKIP() << why;
-  const OnnxImport import = import_onnx(*model_, all_ops(), {.name = "main", .values = inputs_, .shapes = {}});
+  const OnnxImport import = import_onnx_for(*model_, all_ops(), inputs_);
   check(import, run_on_numpy({{&import, &inputs_}})[0]);
 }
 

@@ -27,8 +27,9 @@ struct Outcome {
 
 // The message without the case's own names, so that equal reasons are one row.
 std::string reason_of(const std::string& error) {
-  const size_t at = error.find("): ");
-  return at == std::string::npos ? error : error.substr(at + 3);
+  const size_t node = error.find("): "), file = error.find("model.onnx: ");
+  if (node != std::string::npos) return error.substr(node + 3);
+  return file == std::string::npos ? error : error.substr(file + 12);
 }
 
 std::string compare(const TargetResult& got, const OnnxCase& c) {
@@ -55,7 +56,7 @@ std::map<std::string, Outcome> run_cases(const std::string& folder, bool with_nu
     try {
       OnnxCase c = load_onnx_case(each);
       auto import = std::make_unique<OnnxImport>(
-          import_onnx(*c.model, all_ops(), {.name = "main", .values = c.inputs, .shapes = {}}));
+          import_onnx_for(*c.model, all_ops(), c.inputs));
       outcomes[name].cpu = compare(run_on_cpu(*import, c.inputs), c);
       imports.push_back(std::move(import));
       cases.push_back(std::move(c));

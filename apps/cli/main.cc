@@ -18,6 +18,9 @@ int main(int argc, char** argv) {
       {"convert", "another type of weights, or a model of CTranslate2 as one of Floe", floe::convert_command},
       {"bench", "speed and memory, beside what else there is", floe::bench_command},
       {"profile", "time by kernel, op and layer, against the roofline", floe::profile_command},
+      {"run", "an ONNX model on arrays", floe::run_command},
+      {"verify", "an ONNX model on every target, against the reference", floe::verify_command},
+      {"compile", "an ONNX model through the passes, and as source", floe::compile_command},
       {"version", "what this program is", floe::version_command},
   }};
   try {

@@ -9,7 +9,7 @@
 namespace floe {
 namespace {
 
-constexpr int64_t kMostNumbers = 1 << 20;  // elements of a value that is computed while reading
+constexpr int64_t kMostNumbers = 1 << 16;  // elements of a value that is computed while reading
 constexpr int64_t kMostSizes = 1024;
 constexpr size_t kMostNodes = 4096;  // that may lead to one value
 constexpr int kMostDepth = 256;

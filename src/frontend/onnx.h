@@ -14,7 +14,7 @@ namespace floe {
 using NamedTensors = std::map<std::string, TensorPtr, std::less<>>;
 
 struct OnnxOptions {
-  std::string name = "main";  // of the graph
+  std::string name = "model";  // of the graph
   // Values of inputs, or some of them. Where a node wants axes or a shape that such an input gives, the graph is
   // specialised to the value (OnnxImport::specialised).
   NamedTensors values;
@@ -29,6 +29,9 @@ struct OnnxImport {
   bool fixed_shapes = false;             // good for the given shapes alone
 };
 
+// Bounds of a symbolic dim that a node needs (a slice that must not end beyond its operand, a kernel that must fit) are
+// declared with it: the graph is for lengths within.
+//
 // Reads the file; external data lies beside it. Throws Error{io} when it cannot be read, Error{user} naming
 // file and node otherwise: "model.onnx: node 'name' (Op): reason". All operators that are not supported are
 // named at once.
@@ -37,7 +40,7 @@ OnnxImport import_onnx(const OnnxModel& model, const OpTable& ops, const OnnxOpt
 
 // For these inputs: with symbolic dims where the graph is right for any of them, else for the inputs' shapes.
 OnnxImport import_onnx_for(const OnnxModel& model, const OpTable& ops, const NamedTensors& inputs,
-                           const std::string& name = "main");
+                           const std::string& name = "model");
 
 // "Abs", "Add", ...; operators of other domains as "domain:Op".
 std::vector<std::string> onnx_operators();

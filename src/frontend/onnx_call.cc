@@ -72,6 +72,21 @@ int OnnxCall::axis(int64_t axis, int rank) const {
   return static_cast<int>(at);
 }
 
+bool OnnxCall::assume_less_equal(const Dim& low, const Dim& high, std::string_view what) const {
+  const Known known_order = b.symbols().less_equal(low, high);
+  if (known_order != Known::unknown) return known_order == Known::yes;
+  const std::string text = fmt::format("{}: cannot tell whether {} <= {}", what, low.text(), high.text());
+  const Dim room = high - low;
+  std::vector<std::string> names;
+  room.collect_symbols(&names);
+  for (const std::string& name : names) {
+    const Dim symbol = Dim::symbol(name);
+    if ((room - symbol).is_constant()) throw BoundNeeded(name, false, -(room - symbol).constant(), text);
+    if ((room + symbol).is_constant()) throw BoundNeeded(name, true, (room + symbol).constant(), text);
+  }
+  fail("{}", text);
+}
+
 int64_t OnnxCall::constant_dim(const Dim& dim, std::string_view what) const {
   if (!dim.is_constant()) fail("{} must be a number, is {}", what, dim.text());
   return dim.constant();

@@ -13,6 +13,16 @@
 
 namespace floe {
 
+// A symbol must be bounded more tightly for the graph to hold: the model is read once more with that bound.
+class BoundNeeded : public Error {
+ public:
+  BoundNeeded(std::string symbol_in, bool upper_in, int64_t bound_in, const std::string& text)
+      : Error(ErrorKind::user, text), symbol(std::move(symbol_in)), upper(upper_in), bound(bound_in) {}
+  std::string symbol;
+  bool upper;
+  int64_t bound;
+};
+
 struct OnnxCall {
   Builder& b;
   KnownValues& known;
@@ -47,6 +57,8 @@ struct OnnxCall {
   // From input i, or from the attribute where the input is left out or the opset had none.
   std::optional<std::vector<int64_t>> axes(size_t i, std::string_view name) const;
   int axis(int64_t axis, int rank) const;  // -1 is the last
+  // Is low <= high? Where only the bound of one symbol is wanting, the model is taken to be for what lies within.
+  bool assume_less_equal(const Dim& low, const Dim& high, std::string_view what) const;
   int64_t constant_dim(const Dim& dim, std::string_view what) const;
 };
 

@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t kMostConstant = 1024;  // elements; a larger initializer is a weight
 constexpr int64_t kMostNodes = 1 << 20;  // of the graph that is built: functions may call one another
 // Of a dim without a number. Exporters write ends of slices beyond any length, from 10^9 on.
-constexpr int64_t kLongest = 1 << 28;
+constexpr SymbolInfo kAnyLength{.min = 0, .max = 1 << 28, .multiple = 1};
 constexpr int kMostDepth = 64;
 
 using Names = std::map<std::string, Value, std::less<>>;
@@ -30,9 +30,11 @@ std::string title(const OnnxNode& node) {
 
 class Importer {
  public:
-  Importer(const OnnxModel& model, const OpTable& ops, const OnnxOptions& options)
+  using Bounds = std::map<std::string, SymbolInfo>;
+  Importer(const OnnxModel& model, const OpTable& ops, const OnnxOptions& options, const Bounds& bounds)
       : model_(model),
         options_(options),
+        bounds_(bounds),
         result_{Graph(ops, options.name), {}, {}, false},
         builder_(result_.graph),
         known_(builder_, [this](const Node& door) { return offer(door); }) {
@@ -124,7 +126,8 @@ class Importer {
     for (const char c : spelt) name += std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '_';
     if (name.empty() || std::isalpha(static_cast<unsigned char>(name[0])) == 0) name.insert(0, "d");
     while (result_.graph.symbols().has(name)) name += "_";
-    return symbols_[dim.name.empty() ? "\n" + spelt : spelt] = result_.graph.symbols().declare(name, {.min = 0, .max = kLongest, .multiple = 1});
+    const auto bound = bounds_.find(name);
+    return symbols_[dim.name.empty() ? "\n" + spelt : spelt] = result_.graph.symbols().declare(name, bound == bounds_.end() ? kAnyLength : bound->second);
   }
 
   Value add_input(const OnnxValue& input) {
@@ -201,6 +204,8 @@ class Importer {
       try {
         Builder::Scope scope(builder_, node.name.empty() && !node.outputs.empty() ? node.outputs[0] : node.name);
         run_node(node, nodes, opsets, arguments);
+      } catch (const BoundNeeded& e) {
+        throw BoundNeeded(e.symbol, e.upper, e.bound, fmt::format("{}: {}", title(node), e.what()));
       } catch (const Error& e) {
         if (e.kind() == ErrorKind::bug) throw;
         throw Error(e.kind(), fmt::format("{}: {}", title(node), e.what()));
@@ -296,6 +301,7 @@ class Importer {
 
   const OnnxModel& model_;
   const OnnxOptions& options_;
+  const Bounds& bounds_;
   OnnxImport result_;
   Builder builder_;
   KnownValues known_;
@@ -314,8 +320,19 @@ std::unique_ptr<OnnxModel> read_onnx(const std::string& path) {
 }
 
 OnnxImport import_onnx(const OnnxModel& model, const OpTable& ops, const OnnxOptions& options) {
+  constexpr int kMostRounds = 64;
+  Importer::Bounds bounds;
   try {
-    return Importer(model, ops, options).run();
+    for (int round = 0;; ++round) {
+      try {
+        return Importer(model, ops, options, bounds).run();
+      } catch (const BoundNeeded& e) {
+        SymbolInfo& info = bounds.emplace(e.symbol, kAnyLength).first->second;
+        const SymbolInfo old = info;
+        (e.upper ? info.max : info.min) = e.upper ? std::min(info.max, e.bound) : std::max(info.min, e.bound);
+        if (info == old || info.min > info.max || round == kMostRounds) throw;
+      }
+    }
   } catch (const Error& e) {
     if (e.kind() == ErrorKind::bug) throw;
     throw Error(e.kind(), fmt::format("{}: {}", model.path, e.what()));
@@ -326,7 +343,15 @@ OnnxImport import_onnx_for(const OnnxModel& model, const OpTable& ops, const Nam
                            const std::string& name) {
   OnnxOptions options{.name = name, .values = inputs, .shapes = {}};
   try {
-    return import_onnx(model, ops, options);
+    OnnxImport import = import_onnx(model, ops, options);
+    Binding binding;
+    for (const NamedValue& input : import.graph.inputs()) {
+      const auto given = inputs.find(input.name);
+      if (given != inputs.end())
+        bind_dims(import.graph.type(input.value).dims, given->second->shape(), input.name, &binding);
+    }
+    import.graph.symbols().check(binding);
+    return import;
   } catch (const Error& e) {
     if (e.kind() == ErrorKind::bug) throw;
   }

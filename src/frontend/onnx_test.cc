@@ -46,6 +46,23 @@ TEST(Onnx, KeepsDimsWithANameSymbolic) {
   }
 }
 
+TEST(Onnx, BoundsADimWhereANodeNeedsIt) {
+  OnnxText text;
+  text.input("x", {2, -1, 4}).output("y").floats("table", {8, 4}, std::vector<float>(32, 1)).ints("zero", {1}, {0});
+  text.ints("at", {}, {1}).node("Shape", {"x"}, {"s"}).node("Gather", {"s", "at"}, {"n0"}, {{"axis", 0}});
+  text.node("Unsqueeze", {"n0", "zero"}, {"n"}).node("Slice", {"table", "zero", "n"}, {"rows"});
+  text.node("Add", {"x", "rows"}, {"y"});
+  const auto model = text.model();
+  const OnnxImport import = import_onnx(*model, all_ops());
+  EXPECT_EQ(import.graph.symbols().all().at("n").max, 8);
+  for (const int64_t n : {0, 1, 8}) check_program(import.graph, {{"x", random_shared(DType::f32, {2, n, 4}, 1)}}, {});
+  const auto shapes_fixed = [&](int64_t n) {
+    return import_onnx_for(*model, all_ops(), {{"x", random_shared(DType::f32, {2, n, 4}, 1)}}).fixed_shapes;
+  };
+  EXPECT_FALSE(shapes_fixed(8));
+  EXPECT_THROW(shapes_fixed(9), Error);  // 9 rows and the 8 of the table
+}
+
 // Flattens behind the batch through Shape, Gather, Unsqueeze and Concat, as exporters write it.
 TEST(Onnx, FollowsShapesThroughTheGraph) {
   OnnxText text;
@@ -134,11 +151,11 @@ TEST(Onnx, RefusesTypesAndDimsThatDoNotFit) {
   OnnxText types;
   types.input("x", {3}).input("k", {3}, 7).output("y").node("Add", {"x", "k"}, {"y"});
   EXPECT_EQ(refusal(types),
-            "model.onnx: node 'Add_y' (Add): [add] operands must have one type, got f32[3] and i64[3]");
+            "model.onnx: node 'Add_y' (Add): [add] operands must have one type, got f32[3] and i64[3] (in Add_y)");
   OnnxText dims;
   dims.input("a", {2, 3}).input("b", {4, 5}).output("y").node("MatMul", {"a", "b"}, {"y"});
   EXPECT_EQ(refusal(dims),
-            "model.onnx: node 'MatMul_y' (MatMul): [matmul] inner dims differ: lhs f32[2, 3], rhs f32[4, 5]");
+            "model.onnx: node 'MatMul_y' (MatMul): [matmul] inner dims differ: lhs f32[2, 3], rhs f32[4, 5] (in MatMul_y)");
   OnnxText text;
   text.input("s", {3}, 8).output("y").node("Identity", {"s"}, {"y"});
   EXPECT_EQ(refusal(text), "model.onnx: 's': elements of type STRING are not supported");

@@ -1,9 +1,11 @@
 // Elements by index: gathers, scatters, one-hot, the largest.
 #include <algorithm>
+#include <limits>
 
 #include "frontend/onnx_call.h"
 #include "frontend/onnx_values.h"
 #include "ops/broadcast/broadcast.h"
+#include "ops/concat/concat.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/gather/gather.h"
 #include "ops/iota/iota.h"
@@ -112,7 +114,7 @@ Values scatter_elements(C c) {
     dims[static_cast<size_t>(i)] = at.dim(i);
     coordinates.push_back(broadcast(c.b, cast(c.b, iota(c.b, dims, i), at.dtype), c.b.type(index).dims));
   }
-  const Value vectors = coordinates.size() == 1 ? index : c.b.add("concat", coordinates, {{"axis", int64_t{x.rank()}}});
+  const Value vectors = coordinates.size() == 1 ? index : concat(c.b, coordinates, x.rank());
   const Value place = places(c, x.dims, vectors, 0);
   const Value out = scatter(c.b, reshape(c.b, c.x(0), {x.size()}), reshape(c.b, place, {at.size()}),
                             reshape(c.b, c.x(2), {at.size()}), c.text("reduction", "none"));
@@ -184,7 +186,25 @@ Values hardmax(C c) {
   return {reshape(c.b, cast(c.b, hit, c.type().dtype), dims)};
 }
 
-// Integers go through f32 where that is exact. i32 and i64 are taken only as far as f32 tells them apart.
+// Of i32 and i64, which f32 does not tell apart: the largest k times over, what was taken lowered to the least i64.
+Value top_places(C c, Value keys, int64_t k, bool largest) {
+  constexpr int64_t kMost = 64;
+  if (k > kMost) c.fail("k = {} of {}; at most {} of such integers", k, name_of(c.type().dtype), kMost);
+  Builder& b = c.b;
+  keys = cast(b, keys, DType::i64);
+  if (!largest) keys = sub(b, like(b, keys, -1), keys);
+  const int last = b.type(keys).rank() - 1;
+  Tensor least(DType::i64, {});
+  *least.as<int64_t>() = std::numeric_limits<int64_t>::min();
+  const Value taken = b.constant(std::move(least)), at = positions(b, b.type(keys).dim(last));
+  Values places;
+  for (int64_t i = 0; i < k; ++i) {
+    places.push_back(arg_over(b, keys, last, true, false, /*keep=*/true));
+    keys = select(b, elementwise(b, "eq", {at, places.back()}), taken, keys);
+  }
+  return places.size() == 1 ? places[0] : concat(b, places, last);
+}
+
 Values top(C c) {
   const Type type = c.type();
   const int axis = c.axis(c.integer("axis", -1), type.rank());
@@ -195,10 +215,14 @@ Values top(C c) {
   const bool largest = c.integer("largest", 1) != 0;
   const int last = type.rank() - 1;
   const Value moved = move_axis(c.b, c.x(), axis, last);
-  Value keys = is_float(type.dtype) ? moved : cast(c.b, moved, DType::f32);
-  if (!largest) keys = elementwise(c.b, "neg", {keys});
-  const TopK found = top_k(c.b, keys, k);
-  const Value indices = cast(c.b, found.indices, DType::i64);
+  Value indices;
+  if (type.dtype == DType::i32 || type.dtype == DType::i64) {
+    indices = top_places(c, moved, k, largest);
+  } else {
+    Value keys = is_float(type.dtype) ? moved : cast(c.b, moved, DType::f32);
+    if (!largest) keys = elementwise(c.b, "neg", {keys});
+    indices = cast(c.b, top_k(c.b, keys, k).indices, DType::i64);
+  }
   const Value values = gather_elements(c.b, moved, indices, last);
   return {move_axis(c.b, values, last, axis), move_axis(c.b, indices, last, axis)};
 }

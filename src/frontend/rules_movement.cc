@@ -68,11 +68,8 @@ Dim place(C c, const Dim& at, const Dim& n, bool back) {
   if (huge) return at.constant() < 0 ? Dim(back ? -1 : 0) : n - Dim(back ? 1 : 0);
   if (at.is_constant() ? at.constant() < 0 : symbols.less_equal(Dim(0), at) == Known::no) from = n + at;
   const Dim low(back ? -1 : 0), high = n - Dim(back ? 1 : 0);
-  const Known above = symbols.less_equal(low, from), below = symbols.less_equal(from, high);
-  if (above == Known::no) return low;
-  if (below == Known::no) return high;
-  if (above == Known::unknown || below == Known::unknown)
-    c.fail("cannot tell whether {} lies within 0..{}", from.text(), n.text());
+  if (!c.assume_less_equal(low, from, "a place in a slice")) return low;
+  if (!c.assume_less_equal(from, high, "a place in a slice")) return high;
   return from;
 }
 

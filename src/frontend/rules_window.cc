@@ -76,7 +76,7 @@ Value unfold(C c, Value x, const Windows& w, double fill) {
     if (w.after[k] > 0) parts.push_back(padding(w.after[k]));
     if (parts.size() > 1) x = concat(c.b, parts, axis);
     const Dim covered = c.b.type(x).dim(axis) - Dim((w.kernel[k] - 1) * w.dilations[k] + 1);
-    if (c.b.symbols().less_equal(Dim(0), covered) != Known::yes)
+    if (!c.assume_less_equal(Dim(0), covered, "the reach of a kernel"))
       c.fail("a kernel of {} does not fit dim {}", w.kernel[k], c.b.type(x).dim(axis).text());
     const Dim out = floor_div(covered, Dim(w.strides[k])) + Dim(1);
     const Value first = scale(c.b, iota(c.b, {out, Dim(1)}, 0), static_cast<double>(w.strides[k]));

@@ -21,6 +21,7 @@ packages_build="
   libicu-dev            # Unicode classes, sentence splitting
   zlib1g-dev            # checksums and compressed data
   libzip-dev            # npz archives
+  libprotozero-dev      # ONNX files
   libcli11-dev          # command line
   nlohmann-json3-dev    # JSON
   libtomlplusplus-dev   # TOML configuration

@@ -32,6 +32,9 @@ Run bench_command(CLI::App& app);
 Run profile_command(CLI::App& app);
 Run convert_command(CLI::App& app);
 Run quantize_command(CLI::App& app);
+Run run_command(CLI::App& app);
+Run verify_command(CLI::App& app);
+Run compile_command(CLI::App& app);
 Run version_command(CLI::App& app);
 
 // Throws UsageError when an option without which the command makes no sense was not given.

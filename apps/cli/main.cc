@@ -19,6 +19,9 @@ int main(int argc, char** argv) {
       {"quantize", "a model whose products are INT8", floe::quantize_command},
       {"bench", "speed and memory, beside what else there is", floe::bench_command},
       {"profile", "time by kernel, op and layer, against the roofline", floe::profile_command},
+      {"run", "an ONNX model on arrays", floe::run_command},
+      {"verify", "an ONNX model on every target, against the reference", floe::verify_command},
+      {"compile", "an ONNX model through the passes, and as source", floe::compile_command},
       {"version", "what this program is", floe::version_command},
   }};
   try {

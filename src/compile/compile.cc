@@ -12,6 +12,7 @@
 #include "passes/row_products.h"
 #include "passes/search_steps.h"
 #include "passes/simplify.h"
+#include "passes/widen_halves.h"
 
 namespace floe {
 namespace {
@@ -22,6 +23,10 @@ Pipeline pipeline(const KernelTable* kernels, const CompileOptions& options,
                   std::vector<std::string>* fallbacks) {
   const DeviceKind device = options.device;
   Pipeline passes;
+  // The CPU's kernels compute in f32.
+  passes.add("widen_halves", [=](const Graph& graph) {
+    return device == DeviceKind::cpu ? widen_halves(graph) : graph;
+  });
   // Fold constants, share equal nodes, drop dead ones.
   passes.add("simplify", simplify);
   // An op that the device has no kernel for becomes the graph of simpler ops that it means.

@@ -184,6 +184,48 @@ void print_embedding(Printer& p) {
   p.text.close(i.size() + 1);
 }
 
+void print_gather(Printer& p) {
+  const View &x = p.x(0), &indices = p.x(1);
+  const auto axis = static_cast<size_t>(p.axis(x));
+  const Names i = p.text.loops(p.y());
+  const auto many = static_cast<size_t>(indices.rank);
+  const auto first = i.begin() + static_cast<int64_t>(axis);
+  const Names at(first, first + static_cast<int64_t>(many));
+  p.text.line(fmt::format("const long long at = {};", p.in(1, at)));
+  p.text.line(fmt::format("if (at < 0 || at >= {}) return 1;", x.dims[axis]));
+  Names from(i.begin(), first);
+  from.emplace_back("at");
+  from.insert(from.end(), first + static_cast<int64_t>(many), i.end());
+  p.text.line(fmt::format("{} = {};", p.out(i), p.in(0, from)));
+  p.text.close(i.size());
+}
+
+void print_scatter(Printer& p) {
+  print_copy(p);
+  const std::string& reduction = p.step.attrs.text("reduction");
+  const Names i = p.text.loops(p.x(2));
+  p.text.line(fmt::format("const long long at = {};", p.in(1, {i[0]})));
+  p.text.line(fmt::format("if (at < 0 || at >= {}) return 1;", p.y().dims[0]));
+  Names to = i;
+  to[0] = "at";
+  const std::string type = cpp_type(p.y().dtype);
+  p.text.line(fmt::format("const {0} a = {1}, b = {2};", type, p.out(to), p.in(2, i)));
+  const bool whole = p.y().dtype != DType::f32;
+  const auto arithmetic = [&](const char* sign) {  // of integers unsigned, so that it wraps
+    return whole ? fmt::format("static_cast<{0}>(static_cast<unsigned long long>(a) {1} "
+                               "static_cast<unsigned long long>(b))",
+                               type, sign)
+                 : fmt::format("a {} b", sign);
+  };
+  const std::string value = reduction == "add"   ? arithmetic("+")
+                            : reduction == "mul" ? arithmetic("*")
+                            : reduction == "max" ? "a != a ? a : (a > b ? a : b)"
+                            : reduction == "min" ? "a != a ? a : (a < b ? a : b)"
+                                                 : "b";
+  p.text.line(fmt::format("{} = {};", p.out(to), value));
+  p.text.close(i.size());
+}
+
 // The arithmetic of the kernel, ops/adamw/adamw_cpu.cc.
 void print_adamw(Printer& p) {
   const auto constant = [&](const char* name, double value) {
@@ -313,6 +355,8 @@ const std::map<std::string, Print, std::less<>>& rows() {
       {"rope", print_rope},
       {"top_k", print_top_k},
       {"cache_append", print_cache_append},
+      {"gather", print_gather},
+      {"scatter", print_scatter},
   };
   return rows;
 }

@@ -10,6 +10,7 @@
 #include "ir/op.h"
 #include "ops/elementwise/functions.h"
 #include "ops/group/lower.h"
+#include "tensor/attrs.h"
 
 namespace floe {
 namespace {
@@ -66,6 +67,9 @@ const std::map<std::string, std::function<std::string(const Call&)>, std::less<>
       {"concat",
        [](C c) { return fmt::format("np.concatenate(({},), axis={})", fmt::join(c.x, ", "), c.axis()); }},
       {"iota", [](C c) { return fmt::format("_iota({}, {}, {})", c.dims(), c.axis(), c.dim("start")); }},
+      {"gather", [](C c) { return fmt::format("_gather({}, {}, {})", c.x[0], c.x[1], c.node.attrs.integer("axis")); }},
+      {"scatter",
+       [](C c) { return fmt::format("_scatter({}, {})", fmt::join(c.x, ", "), quote(c.node.attrs.text("reduction"))); }},
       {"embedding", [](C c) { return fmt::format("_rows({}, {})", c.x[0], c.x[1]); }},
       {"embedding_grad",
        [](C c) { return fmt::format("_sum_rows({}, {}, {})", c.x[0], c.x[1], c.dim("rows")); }},
@@ -161,6 +165,18 @@ def _ids(ids, rows):
 
 def _rows(table, ids):
     return table[_ids(ids, len(table))]
+
+
+def _gather(x, indices, axis):
+    return np.take(x, _ids(indices, x.shape[axis]), axis=axis)
+
+
+def _scatter(x, indices, updates, reduction):
+    join = {"none": lambda a, b: b, "add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}[reduction]
+    y = x.copy()
+    for k, at in enumerate(_ids(indices, len(x))):
+        y[at] = join(y[at], updates[k])
+    return y
 
 
 def _sum_rows(ids, dy, rows):

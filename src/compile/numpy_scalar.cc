@@ -12,6 +12,8 @@ std::string_view numpy_type(DType type) {
   switch (type) {
     case DType::f32:
       return "np.float32";
+    case DType::f16:
+      return "np.float16";
     case DType::i8:
       return "np.int8";
     case DType::u8:
@@ -29,6 +31,7 @@ std::string_view numpy_type(DType type) {
 
 std::string numpy_literal(DType type, double value) {
   if (type == DType::boolean) return value != 0 ? "np.bool_(True)" : "np.bool_(False)";
+  if (type == DType::f16) return fmt::format("np.float16({})", std::isfinite(value) ? fmt::format("{:.9g}", value) : fmt::format("\"{}\"", value));
   if (type != DType::f32) return fmt::format("{}({})", numpy_type(type), static_cast<int64_t>(value));
   const auto x = static_cast<float>(value);
   if (std::isnan(x)) return "np.float32(\"nan\")";
@@ -56,9 +59,13 @@ std::string_view infix_of(ScalarOp op) {
     case ScalarOp::ne:
       return "!=";
     case ScalarOp::logical_and:
+    case ScalarOp::bit_and:
       return "&";
     case ScalarOp::logical_or:
+    case ScalarOp::bit_or:
       return "|";
+    case ScalarOp::bit_xor:
+      return "^";
     default:
       return "";
   }
@@ -96,6 +103,10 @@ std::string_view function_of(ScalarOp op) {
       return "_floordiv";
     case ScalarOp::rem:
       return "_rem";
+    case ScalarOp::shift_left:
+      return "_shift_left";
+    case ScalarOp::shift_right:
+      return "_shift_right";
     case ScalarOp::select:
       return "np.where";
     default:

@@ -452,6 +452,21 @@ class Planner {
   std::set<int> written_;  // roots that lie in their state already
 };
 
+// An element-by-element op will be part of a group: of its types there must be one.
+void check_pointwise_types(const Graph& graph, const Node& node, const KernelTable& kernels,
+                                  DeviceKind device) {
+  const Attrs none;
+  KernelSignature signature{.op = "group", .inputs = {}, .ranks = {}, .outputs = {}, .attrs = &none};
+  for (const Value input : node.inputs) {
+    signature.inputs.push_back(graph.type(input).dtype);
+    signature.ranks.push_back(graph.type(input).rank());
+  }
+  for (const Type& type : node.types) signature.outputs.push_back(type.dtype);
+  if (kernels.find(device, signature) == nullptr)
+    fail_user("op '{}' has no {} kernel for these types: {}", node.op->name, name_of(device),
+              print_node(graph, node));
+}
+
 }  // namespace
 
 const Kernel* find_kernel(const Graph& graph, const Node& node, const KernelTable& kernels,
@@ -477,6 +492,7 @@ Graph expand_missing(const Graph& original, const KernelTable& kernels, DeviceKi
     bool again = false;
     Graph next = rewrite(graph, [&](const RewriteContext& c) -> std::optional<Values> {
       const OpDef& op = *c.node.op;
+      if (op.pointwise) check_pointwise_types(c.old_graph, c.node, kernels, device);
       if (is_door(c.node) || op.name == "reshape" || op.pointwise ||
           find_kernel(c.old_graph, c.node, kernels, device) != nullptr) {
         return std::nullopt;

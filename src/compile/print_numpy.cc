@@ -127,6 +127,15 @@ def _rem(a, b):
     return np.remainder(a, _checked(b))
 
 
+def _shift_left(a, b):
+    return np.where((b < 0) | (b > 63), a.dtype.type(0), np.left_shift(a, b & a.dtype.type(63)))
+
+
+def _shift_right(a, b):
+    none = np.where(a < 0, np.zeros_like(a) - a.dtype.type(1), np.zeros_like(a))
+    return np.where((b < 0) | (b > 63), none, np.right_shift(a, b & a.dtype.type(63)))
+
+
 def _to_int(x):  # truncates; NaN gives 0, what lies outside is clamped
     x = np.asarray(x)
     inside = np.abs(x) < F(2.0**63)

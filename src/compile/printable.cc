@@ -7,6 +7,7 @@
 #include "ir/op.h"
 #include "ir/rewrite.h"
 #include "passes/simplify.h"
+#include "passes/widen_halves.h"
 
 namespace floe {
 
@@ -14,7 +15,7 @@ bool is_printable(const Node& node) {
   static const std::set<std::string, std::less<>> primitives = {
       "input",       "state", "constant",  "reshape",        "slice",       "transpose",
       "concat",      "iota",  "embedding", "embedding_grad", "reduce_sum",  "reduce_max",
-      "sum_squares", "adamw", "rope",      "top_k",          "cache_append"};
+      "sum_squares", "adamw", "rope", "gather", "scatter",      "top_k",          "cache_append"};
   const OpDef& op = *node.op;
   if (op.name == "matmul") return node.inputs.size() == 2 && node.attrs.text("activation", "").empty();
   return primitives.count(op.name) != 0 || (op.pointwise && !op.meaning);
@@ -40,7 +41,7 @@ Graph expand(Graph graph) {
 
 }  // namespace
 
-Graph printable(const Graph& graph) { return simplify(expand(simplify(graph))); }
+Graph printable(const Graph& graph) { return simplify(expand(simplify(widen_halves(graph)))); }
 
 std::string identifier_of(std::string_view name) {
   std::string text;

@@ -62,6 +62,16 @@ std::string integer_expression(const ScalarInstr& instr) {
       return fmt::format("r{0} > r{1} ? r{0} : r{1}", instr.a, instr.b);
     case ScalarOp::min:
       return fmt::format("r{0} < r{1} ? r{0} : r{1}", instr.a, instr.b);
+    case ScalarOp::bit_and:
+      return arithmetic("&");
+    case ScalarOp::bit_or:
+      return arithmetic("|");
+    case ScalarOp::bit_xor:
+      return arithmetic("^");
+    case ScalarOp::shift_left:
+    case ScalarOp::shift_right:
+      return fmt::format("static_cast<{}>(floe::scalar::{}(r{}, r{}))", type, info_of(instr.op).name, instr.a,
+                         instr.b);
     case ScalarOp::floordiv:
     case ScalarOp::rem:
       return fmt::format("static_cast<{}>(floe::scalar::int_{}(r{}, r{}))", type, info_of(instr.op).name,

@@ -159,6 +159,8 @@ Dim embedding_sum_bytes(const Args& args) {
 
 Dim added(const Args& args) { return args.in(1).size(); }  // dy
 
+Dim last_of_three(const Args& args) { return args.in(2).size(); }  // scatter's updates
+
 Dim slice_bytes(const Args& args) { return 2 * bytes_of(args.out()); }
 
 // The cache is written only where something is added.
@@ -271,6 +273,9 @@ constexpr Row kRows[] = {
     {"embedding", nothing, embedding_bytes},
     {"embedding_grad", added},
     {"embedding_sum", embedding_sum, embedding_sum_bytes},
+    // the runs that are named, and the indices
+    {"gather", nothing, embedding_bytes},
+    {"scatter", last_of_three},
     {"top_k", each_of_input<1>},
     // largest, difference, exp, sum; log-probability, score
     {"beam_candidates", each_of_input<6>},

@@ -45,6 +45,11 @@ constexpr Row kRows[] = {
     {ScalarOp::logical_and, {"logical_and", 2}},
     {ScalarOp::logical_or, {"logical_or", 2}},
     {ScalarOp::logical_not, {"logical_not", 1}},
+    {ScalarOp::bit_and, {"bit_and", 2}},
+    {ScalarOp::bit_or, {"bit_or", 2}},
+    {ScalarOp::bit_xor, {"bit_xor", 2}},
+    {ScalarOp::shift_left, {"shift_left", 2}},
+    {ScalarOp::shift_right, {"shift_right", 2}},
     {ScalarOp::select, {"select", 3}},
     {ScalarOp::cast, {"cast", 1}},
     {ScalarOp::uniform, {"uniform", 2}},
@@ -164,6 +169,16 @@ int64_t apply_int(ScalarOp op, int64_t a, int64_t b) {
       return floor_divide(a, b);
     case ScalarOp::rem:
       return static_cast<int64_t>(ua - static_cast<uint64_t>(floor_divide(a, b)) * ub);
+    case ScalarOp::bit_and:
+      return a & b;
+    case ScalarOp::bit_or:
+      return a | b;
+    case ScalarOp::bit_xor:
+      return a ^ b;
+    case ScalarOp::shift_left:
+      return b < 0 || b > 63 ? 0 : static_cast<int64_t>(ua << ub);
+    case ScalarOp::shift_right:
+      return b < 0 || b > 63 ? (a < 0 ? -1 : 0) : a >> b;
     case ScalarOp::logical_and:
       return (a != 0 && b != 0) ? 1 : 0;
     case ScalarOp::logical_or:

@@ -42,6 +42,11 @@ enum class ScalarOp : uint8_t {
   logical_and,
   logical_or,
   logical_not,
+  bit_and,
+  bit_or,
+  bit_xor,
+  shift_left,
+  shift_right,  // of integers; a shift by what no width has gives 0 or, right of a negative, -1
   select,   // a ? b : c
   cast,     // to this instruction's type
   uniform,  // Philox4x32-10 in [0, 1): a = seed, b = ordinal, imm = op id; coordinates from the iteration

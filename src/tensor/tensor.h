@@ -57,7 +57,7 @@ class Tensor {
 
 Tensor copy_of(const Tensor& tensor);
 
-constexpr int kMaxRank = 6;
+constexpr int kMaxRank = 8;
 
 // Strides are in elements; a broadcast dim has stride 0.
 struct View {

@@ -40,6 +40,9 @@ Value add_integer_outputs(GroupCase& g, Value x, Value y) {
   const Value either = elementwise(g.b, "logical_or", {less, elementwise(g.b, "eq", {x, y})});
   g.output(elementwise(g.b, "logical_not", {elementwise(g.b, "logical_and", {less, either})}));
   g.output(select(g.b, either, x, y));
+  for (const char* name : {"bit_and", "bit_or", "bit_xor", "shift_left", "shift_right"}) {
+    g.output(elementwise(g.b, name, {sum, y}));
+  }
   return either;
 }
 

@@ -36,6 +36,7 @@ TEST(PrintedCuda, CompilesEveryScalarFunctionOfEveryType) {
       const bool takes = row.kind == Kind::cast || row.kind == Kind::compare || row.kind == Kind::select
                              ? true
                          : row.kind == Kind::logical  ? type == DType::boolean
+                         : row.kind == Kind::integer  ? is_integer(type)
                          : row.kind == Kind::floating ? is_float(type)
                                                       : type != DType::boolean;
       if (!takes || (row.name == "div" && !is_float(type))) continue;

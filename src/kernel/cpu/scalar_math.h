@@ -141,6 +141,11 @@ inline long long int_rem(long long a, long long b) {
                                     static_cast<unsigned long long>(b));
 }
 
+inline long long shift_left(long long a, long long b) {
+  return b < 0 || b > 63 ? 0 : static_cast<long long>(static_cast<unsigned long long>(a) << b);
+}
+inline long long shift_right(long long a, long long b) { return b < 0 || b > 63 ? (a < 0 ? -1 : 0) : a >> b; }
+
 // Truncates; NaN gives 0, what lies outside is clamped.
 inline long long to_int(float x) {
   if (x != x) return 0;

@@ -237,13 +237,15 @@ class TilePlanner {
 }  // namespace
 
 bool TilePlan::supports(DType type) {
-  return type == DType::f32 || type == DType::i8 || type == DType::u8 || type == DType::i32 ||
+  return type == DType::f32 || type == DType::bf16 || type == DType::f16 || type == DType::i8 || type == DType::u8 || type == DType::i32 ||
          type == DType::i64 || type == DType::boolean;
 }
 
 TilePlan::Kind TilePlan::kind_of(DType type) {
   switch (type) {
     case DType::f32:
+    case DType::bf16:
+    case DType::f16:
       return Kind::f32;
     case DType::i8:
     case DType::u8:

@@ -166,6 +166,22 @@ void integer_step(const Step& s, const Registers& r, int64_t n) {
     case ScalarOp::round:
       unary([](U x) { return x; });
       break;
+    case ScalarOp::bit_and:
+      binary([](U x, U y) { return x & y; });
+      break;
+    case ScalarOp::bit_or:
+      binary([](U x, U y) { return x | y; });
+      break;
+    case ScalarOp::bit_xor:
+      binary([](U x, U y) { return x ^ y; });
+      break;
+    case ScalarOp::shift_left:
+    case ScalarOp::shift_right:
+      for (int64_t i = 0; i < n; ++i) {
+        out[i] = static_cast<T>(s.op == ScalarOp::shift_left ? scalar::shift_left(a[i], b[i])
+                                                             : scalar::shift_right(a[i], b[i]));
+      }
+      break;
     case ScalarOp::floordiv:
     case ScalarOp::rem:
       for (int64_t i = 0; i < n; ++i) {
@@ -244,6 +260,11 @@ void cast_step(const Step& s, const Registers& r, int64_t n) {
       } else {
         FLOE_ELEMENTS(i, n) out[i] = static_cast<float>(a[i]);
       }
+      if (s.type == DType::bf16) {
+        for (int64_t i = 0; i < n; ++i) out[i] = from_bf16(to_bf16(out[i]));
+      } else if (s.type == DType::f16) {
+        for (int64_t i = 0; i < n; ++i) out[i] = from_f16(to_f16(out[i]));
+      }
       return;
     }
     case Kind::mask: {
@@ -312,12 +333,22 @@ HWY_INLINE void load_as(const void* from, int64_t stride, int64_t n, char* reg, 
   }
 }
 
+void load_half(const void* from, int64_t stride, int64_t n, char* reg, int64_t to, float (*widen)(uint16_t)) {
+  const auto* in = static_cast<const uint16_t*>(from);
+  float* out = reinterpret_cast<float*>(reg) + to;
+  for (int64_t i = 0; i < n; ++i) out[i] = widen(in[i * stride]);
+}
+
 void load(DType type, const char* base, int64_t offset, int64_t stride, int64_t n, char* reg, int64_t to) {
   const char* from = base + offset * static_cast<int64_t>(size_of(type));
   switch (type) {
     case DType::f32:  // by bits, so that no NaN is changed
     case DType::i32:
       return load_as<int32_t, int32_t>(from, stride, n, reg, to, false);
+    case DType::bf16:
+      return load_half(from, stride, n, reg, to, from_bf16);
+    case DType::f16:
+      return load_half(from, stride, n, reg, to, from_f16);
     case DType::i64:
       return load_as<int64_t, int64_t>(from, stride, n, reg, to, false);
     case DType::i8:
@@ -335,6 +366,13 @@ void store(DType type, const char* reg, int64_t n, char* to) {
   switch (type) {
     case DType::boolean:
       FLOE_ELEMENTS(i, n) bytes[i] = static_cast<uint8_t>(in[i] & 1);
+      return;
+    case DType::bf16:
+    case DType::f16:
+      for (int64_t i = 0; i < n; ++i) {
+        const float value = reinterpret_cast<const float*>(reg)[i];
+        reinterpret_cast<uint16_t*>(to)[i] = type == DType::bf16 ? to_bf16(value) : to_f16(value);
+      }
       return;
     case DType::i8:
     case DType::u8:

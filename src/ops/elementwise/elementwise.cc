@@ -29,6 +29,8 @@ std::vector<Type> infer(const ScalarFunction& row, const InferArgs& args) {
     }
     if (row.kind == Kind::floating && !is_float(dtype))
       args.fail("operand must be floating, got {}", name_of(dtype));
+    if (row.kind == Kind::integer && !is_integer(dtype))
+      args.fail("operand must be an integer, got {}", name_of(dtype));
     if (row.kind == Kind::logical && dtype != DType::boolean)
       args.fail("operand must be bool, got {}", name_of(dtype));
     if (row.kind == Kind::arithmetic && dtype == DType::boolean) args.fail("operand must not be bool");

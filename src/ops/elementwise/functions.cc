@@ -91,6 +91,9 @@ std::vector<ScalarFunction> make_rows() {
   rows.push_back(primitive("round", 1, Kind::arithmetic));
   rows.push_back(primitive("floordiv", 2, Kind::arithmetic));
   rows.push_back(primitive("rem", 2, Kind::arithmetic));
+  for (const char* name : {"bit_and", "bit_or", "bit_xor", "shift_left", "shift_right"}) {
+    rows.push_back(primitive(name, 2, Kind::integer));
+  }
 
   rows.push_back(floating("exp", [](E x) { return exp(x); }, [](E, E y) { return y; }));
   rows.push_back(floating("log", [](E x) { return log(x); }, [](E x, E) { return 1.0 / x; }));

@@ -14,6 +14,7 @@ struct ScalarFunction {
   int arity = 1;
   enum class Kind {
     arithmetic,  // operands and result of one type
+    integer,     // the same, integers only
     floating,    // the same, floats only
     compare,     // result is bool
     logical,     // bool to bool

@@ -41,6 +41,7 @@ CaseInput operand(const ScalarFunction& row, int i, const Shape& shape) {
   if (row.kind == ScalarFunction::Kind::logical || (row.kind == ScalarFunction::Kind::select && i == 0)) {
     return CaseInput::integers(shape, 0, 2, DType::boolean);
   }
+  if (row.kind == ScalarFunction::Kind::integer) return CaseInput::integers(shape, -70, 70);
   const bool positive = row.name == "log" || row.name == "sqrt" || row.name == "rsqrt" || row.name == "pow";
   return positive ? CaseInput::uniform(shape, 0.1, 3) : CaseInput::normal(shape);
 }
@@ -86,7 +87,7 @@ TEST(GroupOnCpu, GivesTheReferenceOnNonFiniteOperands) {
   const std::vector<double> special = {kNan, kInf, -kInf, 0.0, -0.0, 1.0, -1.0, 2.5};
   const auto n = static_cast<int64_t>(special.size());
   for (const ScalarFunction& row : scalar_functions()) {
-    if (row.kind == ScalarFunction::Kind::logical) continue;
+    if (row.kind == ScalarFunction::Kind::logical || row.kind == ScalarFunction::Kind::integer) continue;
     OpCase c{row.name, {}, row.name == "cast" ? Attrs{{"dtype", DType::boolean}} : Attrs{}};
     for (int i = 0; i < row.arity; ++i) {
       const Shape shape = i == row.arity - 1 ? Shape{n} : Shape{n, 1};
@@ -112,7 +113,8 @@ TEST(GroupOnCpu, ChoosesByMaskAndKeepsWhatTheMaskKeeps) {
 
 TEST(GroupOnCpu, ComputesIntegersExactly) {
   for (const DType type : {DType::i8, DType::u8, DType::i32, DType::i64}) {
-    for (const char* name : {"add", "sub", "mul", "max", "min", "lt", "le", "eq", "ne"}) {
+    for (const char* name : {"add", "sub", "mul", "max", "min", "lt", "le", "eq", "ne", "bit_and", "bit_or",
+                             "bit_xor", "shift_left", "shift_right"}) {
       SCOPED_TRACE(std::string(name) + " " + std::string(name_of(type)));
       const int64_t low = type == DType::u8 ? 0 : -100;
       check_kernel(

@@ -25,7 +25,9 @@ struct StepBuilder {
 
   Value ints(const char* name, Dims dims) { return b.input(name, {DType::i32, std::move(dims)}); }
   Value floats(const char* name, Dims dims) { return b.input(name, {DType::f32, std::move(dims)}); }
-  Value state(const char* name, Dims dims, DType type = DType::i32) { return b.state(name, {type, std::move(dims)}); }
+  Value state(const char* name, Dims dims, DType type = DType::i32) {
+    return b.state(name, {type, std::move(dims)});
+  }
 
   void door() {
     turn = {.clock = state("clock", {2}),

@@ -1,4 +1,5 @@
 // Attention on the GPU: which kernels run what.
+#include "device/cuda/current_device.h"
 #include "ops/attention/attention_cuda.cuh"
 
 namespace floe {
@@ -35,6 +36,15 @@ bool fits_mma(const AttentionProblem& s, const AttentionPointers& data) {
          aligned(data.out) && aligned(data.dout) && aligned(data.dq) && aligned(data.dk) && aligned(data.dv);
 }
 
+// Whether sequences are long enough for sm_90's kernel, whose tiles are 128 queries by 128 keys. It rounds
+// otherwise than the other one, so where `lengths` say that rows are padded the border lies beyond what
+// sentences are padded to: a sentence's bits must not depend on the longest one beside it. It never depends
+// on the batch.
+bool is_long(const AttentionProblem& s) {
+  const int border = s.lengths == nullptr ? 128 : 512;
+  return s.queries >= border && s.keys >= border;
+}
+
 template <class T>
 BoundKernel bind_forward(const KernelCall& call) {
   const AttentionSpec spec = AttentionSpec::of(call.attrs, call.inputs[0], call.inputs[1], call.inputs[2]);
@@ -48,7 +58,12 @@ BoundKernel bind_forward(const KernelCall& call) {
     data.to_lse = run.outputs[1].as<float>();
     const AttentionProblem s = with_ids(problem, spec, run, 3);
     if constexpr (sizeof(T) == 2) {
-      if (fits_mma<T>(s, data)) return queue_mma_forward<T>(s, data, run.stream);
+      if (fits_mma<T>(s, data)) {
+        if (is_long(s) && wgmma_takes<T>(s, data) && device_is_sm90()) {
+          return queue_wgmma_forward<T>(s, data, run.stream);
+        }
+        return queue_mma_forward<T>(s, data, run.stream);
+      }
     }
     queue_plain_forward<T>(s, data, run.stream);
   };

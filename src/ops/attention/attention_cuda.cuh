@@ -1,9 +1,10 @@
 // What attention's GPU kernels share: the problem as a kernel sees it, and how each family of kernels is
 // queued.
 //
-// Two families. The plain one (attention_plain_cuda.cu, attention_grad_plain_cuda.cu) computes in f32 for
+// Three families. The plain one (attention_plain_cuda.cu, attention_grad_plain_cuda.cu) computes in f32 for
 // every storage type, head size and alignment. The one on tensor cores (attention_mma_cuda.cu,
-// attention_grad_mma_cuda.cu) takes 2-byte types whose head sizes are multiples of 8, up to 256.
+// attention_grad_mma_cuda.cu) takes 2-byte types whose head sizes are multiples of 8, up to 256. The one of
+// sm_90 (attention_wgmma_cuda.cuh) is for long sequences of the same.
 #pragma once
 #include <cstdint>
 
@@ -90,5 +91,12 @@ template <class T>
 void queue_mma_forward(const AttentionProblem& problem, const AttentionPointers& data, void* stream);
 template <class T>
 void queue_mma_grad(const AttentionProblem& problem, const AttentionPointers& data, void* stream);
+
+// The forward pass on sm_90's own tensor core instructions: without dropout, for a positive scale and layouts
+// that the copy engine takes. The device is not asked.
+template <class T>
+bool wgmma_takes(const AttentionProblem& problem, const AttentionPointers& data);
+template <class T>
+void queue_wgmma_forward(const AttentionProblem& problem, const AttentionPointers& data, void* stream);
 
 }  // namespace floe

@@ -1,4 +1,4 @@
-#include "ops/attention/attention_grad_order.h"
+#include "ops/attention/attention_grad_order_kernel.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-// The three warps that add the parts of dq up, in the order of attention_grad_order.h.
+// The three warps that add the parts of dq up, in the order of attention_grad_order_kernel.h.
 #pragma once
 #include "kernel/cuda/bulk.cuh"
 #include "kernel/cuda/shared_memory.cuh"

@@ -5,9 +5,9 @@
 // Scores are held transposed, so that p^T and ds^T are A operands out of registers; ds alone goes through
 // shared memory, for dq. One warp loads, two warpgroups of 64 keys each compute, three warps add dq up.
 //
-// dq of a query is the sum over blocks of keys, in the order that attention_grad_order.h fixes: the first
-// block writes its part to a slot of f32, each next one waits for its turn and has the copy engine add its
-// part; the last one reads the slot, still in L2, and writes dq. With one block no slot is used. Work is
+// dq of a query is the sum over blocks of keys, in the order that attention_grad_order_kernel.h fixes: the
+// first block writes its part to a slot of f32, each next one waits for its turn and has the copy engine add
+// its part; the last one reads the slot, still in L2, and writes dq. With one block no slot is used. Work is
 // taken from a ticket, head by head, so that slots can be used again in a ring: nothing is cleared.
 //
 // Beyond `lengths` no key or value reaches a result. Inside a tile a NaN or infinity in q, k or dout also

@@ -4,7 +4,7 @@
 #include "kernel/cuda/mbarrier.cuh"
 #include "kernel/cuda/tensor_map.h"
 #include "ops/attention/attention_cuda.cuh"
-#include "ops/attention/attention_grad_order.h"
+#include "ops/attention/attention_grad_order_kernel.h"
 
 namespace floe {
 

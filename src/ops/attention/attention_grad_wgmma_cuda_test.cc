@@ -1,12 +1,12 @@
 // The gradient of attention on Hopper's tensor cores: sizes that it takes (more than 128 keys, 64 queries or
 // more, features 33 to 128, no dropout).
-#include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstring>
 #include <limits>
 
+#include "device/cuda/overlap.cuh"
 #include "ops/attention/attention_cuda_cases_for_test.h"
 #include "testing/op_case.h"
 #include "testing/test_device.h"
@@ -14,15 +14,9 @@
 namespace floe {
 namespace {
 
-bool on_hopper() {
-  int device = 0, major = 0;
-  return cudaGetDevice(&device) == cudaSuccess &&
-         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
-         major == 9;
-}
 #define FLOE_NEEDS_HOPPER() \
   FLOE_NEEDS_CUDA();        \
-  if (!on_hopper()) GTEST_SKIP() << "needs a GPU of compute capability 9.0"
+  if (!device_can_overlap()) GTEST_SKIP() << "needs a GPU of compute capability 9.0"
 
 void check_gradient_of(const CudaSizes& s) { check(s, backward(forward(s))); }
 

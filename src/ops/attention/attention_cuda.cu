@@ -1,4 +1,6 @@
 // Attention on the GPU: which kernels run what.
+#include <algorithm>
+
 #include "device/cuda/current_device.h"
 #include "ops/attention/attention_cuda.cuh"
 
@@ -88,10 +90,14 @@ template <class T>
 BoundKernel bind_grad(const KernelCall& call) {
   const AttentionSpec spec = AttentionSpec::of_gradient(call);
   BoundKernel bound;
+  WgmmaGradPlan plan;
   if (sizeof(T) == 2) {
-    bound.workspace = static_cast<size_t>(spec.batch * spec.heads * spec.queries) * sizeof(float);
+    plan = WgmmaGradPlan::of(AttentionProblem::of(spec), spec.dropout);
+    // Whether it fits is known with the data.
+    bound.workspace =
+        std::max(plan.bytes, static_cast<size_t>(spec.batch * spec.heads * spec.queries) * sizeof(float));
   }
-  bound.run = [spec, problem = AttentionProblem::of(spec)](const KernelRun& run) {
+  bound.run = [spec, plan, problem = AttentionProblem::of(spec)](const KernelRun& run) {
     AttentionPointers data;
     data.q = run.inputs[0].data;
     data.k = run.inputs[1].data;
@@ -105,7 +111,10 @@ BoundKernel bind_grad(const KernelCall& call) {
     data.workspace = static_cast<float*>(run.workspace);
     const AttentionProblem s = with_ids(problem, spec, run, 6);
     if constexpr (sizeof(T) == 2) {
-      if (fits_mma<T>(s, data)) return queue_mma_grad<T>(s, data, run.stream);
+      if (fits_mma<T>(s, data)) {
+        if (plan.taken) return queue_wgmma_grad<T>(s, plan, data, run.stream);
+        return queue_mma_grad<T>(s, data, run.stream);
+      }
     }
     queue_plain_grad<T>(s, data, run.stream);
   };

@@ -3,8 +3,8 @@
 //
 // Three families. The plain one (attention_plain_cuda.cu, attention_grad_plain_cuda.cu) computes in f32 for
 // every storage type, head size and alignment. The one on tensor cores (attention_mma_cuda.cu,
-// attention_grad_mma_cuda.cu) takes 2-byte types whose head sizes are multiples of 8, up to 256. The one of
-// sm_90 (attention_wgmma_cuda.cuh) is for long sequences of the same.
+// attention_grad_mma_cuda.cu) takes 2-byte types whose head sizes are multiples of 8, up to 256. Those of
+// sm_90 (attention_wgmma_cuda.cu, attention_grad_wgmma_cuda.cu) take of these the long sequences.
 #pragma once
 #include <cstdint>
 
@@ -98,5 +98,21 @@ template <class T>
 bool wgmma_takes(const AttentionProblem& problem, const AttentionPointers& data);
 template <class T>
 void queue_wgmma_forward(const AttentionProblem& problem, const AttentionPointers& data, void* stream);
+
+// What the gradient on Hopper is bound with. Which sizes it takes depends on neither the batch nor the data;
+// of them it takes what also fits the kernels of mma.sync.
+struct WgmmaGradPlan {
+  bool taken = false;
+  int tile = 0;  // queries of a step
+  int query_blocks = 0, key_blocks = 0, ring = 0;
+  bool rotated = false;
+  size_t rows_at = 0, sums_at = 0, bytes = 0;  // of the workspace, which begins with the counters
+
+  // On the current device.
+  static WgmmaGradPlan of(const AttentionProblem& problem, bool dropout);
+};
+template <class T>
+void queue_wgmma_grad(const AttentionProblem& problem, const WgmmaGradPlan& plan,
+                      const AttentionPointers& data, void* stream);
 
 }  // namespace floe

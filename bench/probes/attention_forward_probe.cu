@@ -197,16 +197,21 @@ struct Variant {
   int d;
   Queue queue;
 };
-// Queries x keys, buffers; `shared`: outputs in the queries' memory; `free`: no token.
+// Queries x keys, buffers; `shared`: outputs in the queries' memory; `free`: no token; `each`: a block for
+// each tile.
 constexpr Variant kVariants[] = {
     {"192x128 free", 64,
      queue_variant<ForwardOptions{.width = 64, .warpgroups = 3, .keys = 128, .take_turns = false}>},
     {"192x128 x3", 64, queue_variant<ForwardOptions{.width = 64, .warpgroups = 3, .keys = 128, .stages = 3}>},
     {"192x96 x3", 64, queue_variant<ForwardOptions{.width = 64, .warpgroups = 3, .keys = 96, .stages = 3}>},
+    {"192x128 each", 64,
+     queue_variant<ForwardOptions{.width = 64, .warpgroups = 3, .keys = 128, .stays = false}>},
     {"128x128", 64, queue_variant<ForwardOptions{.width = 64, .warpgroups = 2, .keys = 128}>},
     {"128x192", 64, queue_variant<ForwardOptions{.width = 64, .warpgroups = 2, .keys = 192}>},
     {"128x128 free", 128,
      queue_variant<ForwardOptions{.width = 128, .warpgroups = 2, .keys = 128, .take_turns = false}>},
+    {"128x128 each", 128,
+     queue_variant<ForwardOptions{.width = 128, .warpgroups = 2, .keys = 128, .stays = false}>},
     {"128x128 shared", 128,
      queue_variant<ForwardOptions{.width = 128, .warpgroups = 2, .keys = 128, .own_out = false}>},
     {"128x176 shared", 128,

@@ -36,6 +36,7 @@ struct ForwardOptions {
   int stages = 2;          // blocks of keys, and of values, that are there or on their way
   bool own_out = true;     // outputs have shared memory of their own, and queries two buffers
   bool take_turns = true;  // the token
+  bool stays = true;       // a block takes tile after tile; else there is a block for each
 };
 
 template <class T, ForwardOptions kOptions>
@@ -45,7 +46,7 @@ struct WgmmaForwardTraits {
   static constexpr int kWarpgroups = kOptions.warpgroups;
   static constexpr int kM = 64 * kWarpgroups;
   static constexpr int kThreads = 128 * (kWarpgroups + 1);
-  static constexpr bool kOwnOut = kOptions.own_out, kTakeTurns = kOptions.take_turns;
+  static constexpr bool kOwnOut = kOptions.own_out, kTakeTurns = kOptions.take_turns, kStays = kOptions.stays;
   static constexpr int kQueryStages = kOwnOut ? 2 : 1;
   static constexpr int kPanels = kD / 64;
   // 65,536 registers: those of the warpgroup that brings and of the others.
@@ -478,7 +479,8 @@ void queue_wgmma(const AttentionProblem& s, const AttentionPointers& data, void*
   f.to_out = data.to_out;
   f.lse = data.to_lse;
   f.order = TileOrder::of(s, Traits::kM);
-  const int64_t blocks = std::min<int64_t>(f.order.count(), multiprocessors());
+  const int64_t blocks =
+      Traits::kStays ? std::min<int64_t>(f.order.count(), multiprocessors()) : f.order.count();
   launch("attention", wgmma_forward_kernel<Traits>,
          {dim3(static_cast<unsigned>(blocks)), dim3(Traits::kThreads), Traits::kBytes}, stream, f);
 }

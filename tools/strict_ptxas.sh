@@ -3,8 +3,8 @@
 # made is not the kernel that was written; it does not count these as errors itself:
 #   C7508  setmaxnreg was ignored: registers are not divided between warpgroups
 #   C7510  warpgroup products are run one after another (a call or a branch lies between)
-#   C7511  the same, for want of registers
-#   C7515  the same, as other code touches their registers
+#   C7511, C7512  the same, for want of registers
+#   C7514, C7515  the same, as other code reads or writes their registers
 #   C7519  a warpgroup.arrive was put in that the source lacks
 #
 #   tools/strict_ptxas.sh ccache nvcc ... -o OBJECT     (CMAKE_CUDA_COMPILER_LAUNCHER, set by cmake/cuda.cmake)
@@ -12,7 +12,7 @@ set -u
 { notes=$("$@" 2>&1 1>&3); } 3>&1
 status=$?
 [[ -n $notes ]] && printf '%s\n' "$notes" >&2
-if [[ $status -eq 0 ]] && grep -qE '\(C75(08|10|11|15|19)\)' <<<"$notes"; then
+if [[ $status -eq 0 ]] && grep -qE '\(C75(08|10|11|12|14|15|19)\)' <<<"$notes"; then
   echo "strict_ptxas: the notes above are errors (tools/strict_ptxas.sh says what they mean)" >&2
   while [[ $# -gt 1 ]]; do
     [[ $1 == -o ]] && rm -f -- "$2"

@@ -168,7 +168,7 @@ bool probe(const Shape& shape) {
   data.dq = dq.data;
   data.dk = dk.data;
   data.dv = dv.data;
-  const WgmmaGradPlan plan = WgmmaGradPlan::of(problem, false);
+  const WgmmaGradPlan plan = WgmmaGradPlan::of(problem, false, false);
   if (!plan.taken) {
     std::printf("this device or size is not taken\n");
     return false;

@@ -92,7 +92,7 @@ BoundKernel bind_grad(const KernelCall& call) {
   BoundKernel bound;
   WgmmaGradPlan plan;
   if (sizeof(T) == 2) {
-    plan = WgmmaGradPlan::of(AttentionProblem::of(spec), spec.dropout);
+    plan = WgmmaGradPlan::of(AttentionProblem::of(spec), spec.lengths, spec.dropout);
     // Whether it fits is known with the data.
     bound.workspace =
         std::max(plan.bytes, static_cast<size_t>(spec.batch * spec.heads * spec.queries) * sizeof(float));

@@ -99,7 +99,7 @@ bool wgmma_takes(const AttentionProblem& problem, const AttentionPointers& data)
 template <class T>
 void queue_wgmma_forward(const AttentionProblem& problem, const AttentionPointers& data, void* stream);
 
-// What the gradient on Hopper is bound with. Which sizes it takes depends on neither the batch nor the data;
+// What the gradient on sm_90 is bound with. Which sizes it takes depends on neither the batch nor the data;
 // of them it takes what also fits the kernels of mma.sync.
 struct WgmmaGradPlan {
   bool taken = false;
@@ -109,7 +109,7 @@ struct WgmmaGradPlan {
   size_t rows_at = 0, sums_at = 0, bytes = 0;  // of the workspace, which begins with the counters
 
   // On the current device.
-  static WgmmaGradPlan of(const AttentionProblem& problem, bool dropout);
+  static WgmmaGradPlan of(const AttentionProblem& problem, bool lengths, bool dropout);
 };
 template <class T>
 void queue_wgmma_grad(const AttentionProblem& problem, const WgmmaGradPlan& plan,

@@ -15,6 +15,7 @@
 // `lengths`, are 0.
 #include <algorithm>
 
+#include "device/cuda/current_device.h"
 #include "device/cuda/launch.cuh"
 #include "ops/attention/attention_grad_compute_wgmma_cuda.cuh"
 #include "ops/attention/attention_grad_parts_wgmma_cuda.cuh"
@@ -130,15 +131,16 @@ size_t rounded_up(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
 }  // namespace
 
-WgmmaGradPlan WgmmaGradPlan::of(const AttentionProblem& s, bool dropout) {
+// Where `lengths` say that rows are padded, the border lies beyond what sentences are padded to, as it does
+// for the forward pass: a sentence's bits must not depend on the longest one beside it.
+WgmmaGradPlan WgmmaGradPlan::of(const AttentionProblem& s, bool lengths, bool dropout) {
   WgmmaGradPlan plan;
   const int widest = ::max(s.width, s.value_width);
-  if (dropout || widest <= 32 || widest > 128 || s.queries < 64 || s.keys <= 128) return plan;
-  int device = 0, major = 0, processors = 0;
-  FLOE_CUDA_CALL(cudaGetDevice(&device));
-  FLOE_CUDA_CALL(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
-  FLOE_CUDA_CALL(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device));
-  if (major != 9) return plan;
+  if (dropout || widest <= 32 || widest > 128 || s.queries < (lengths ? 512 : 64) ||
+      s.keys < (lengths ? 512 : 129) || !device_is_sm90()) {
+    return plan;
+  }
+  const int processors = multiprocessors();
   const int d = widest <= 64 ? 64 : 128;
   plan.tile = d == 64 ? GradTile<64>::kQueries : GradTile<128>::kQueries;
   constexpr int kKeys = GradTile<64>::kKeys;

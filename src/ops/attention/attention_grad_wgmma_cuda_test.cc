@@ -1,12 +1,12 @@
-// The gradient of attention on Hopper's tensor cores: sizes that it takes (more than 128 keys, 64 queries or
-// more, features 33 to 128, no dropout).
+// The gradient of attention on sm_90's tensor cores: sizes that it takes (more than 128 keys, 64 queries or
+// more, with lengths 512 of both; features 33 to 128; no dropout).
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstring>
 #include <limits>
 
-#include "device/cuda/overlap.cuh"
+#include "device/cuda/current_device.h"
 #include "ops/attention/attention_cuda_cases_for_test.h"
 #include "testing/op_case.h"
 #include "testing/test_device.h"
@@ -16,7 +16,7 @@ namespace {
 
 #define FLOE_NEEDS_HOPPER() \
   FLOE_NEEDS_CUDA();        \
-  if (!device_can_overlap()) GTEST_SKIP() << "needs a GPU of compute capability 9.0"
+  if (!device_is_sm90()) GTEST_SKIP() << "needs a GPU of compute capability 9.0"
 
 void check_gradient_of(const CudaSizes& s) { check(s, backward(forward(s))); }
 
@@ -56,9 +56,17 @@ TEST(AttentionGradWgmma, KnowsEveryMask) {
                     .value_width = width,
                     .causal = causal};
         check_gradient_of(s);
-        s.batch = 4;
-        s.lengths = {static_cast<int32_t>(keys), 0, 1, static_cast<int32_t>(keys) - 37};
-        check_gradient_of(s);
+      }
+      for (const auto& [queries, keys] : std::vector<std::pair<int64_t, int64_t>>{{513, 600}, {650, 512}}) {
+        check_gradient_of({.batch = 4,
+                           .queries = queries,
+                           .keys = keys,
+                           .heads = 1,
+                           .key_heads = 1,
+                           .width = width,
+                           .value_width = width,
+                           .causal = causal,
+                           .lengths = {static_cast<int32_t>(keys), 0, 1, 333}});
       }
     }
   }
@@ -82,8 +90,7 @@ TEST(AttentionGradWgmma, SumsKeysOverTheHeadsThatShareThem) {
                          .key_heads = 2,
                          .width = width,
                          .value_width = width,
-                         .causal = causal,
-                         .lengths = {290, 140}});
+                         .causal = causal});
     }
   }
 }
@@ -92,10 +99,14 @@ TEST(AttentionGradWgmma, SumsKeysOverTheHeadsThatShareThem) {
 TEST(AttentionGradWgmma, UsesSlotsAgain) {
   FLOE_NEEDS_HOPPER();
   for (const char* causal : {"none", "top_left"}) {
-    CudaSizes s{.batch = 60, .queries = 70, .keys = 260, .heads = 8, .key_heads = 8, .causal = causal};
-    for (int i = 0; i < 60; ++i) s.lengths.push_back(i % 3 == 0 ? 260 : (i % 3 == 1 ? 100 : 0));
-    check_gradient_of(s);
+    check_gradient_of(
+        {.batch = 60, .queries = 70, .keys = 260, .heads = 8, .key_heads = 8, .causal = causal});
   }
+  // Heads between that need no slot.
+  CudaSizes s{
+      .batch = 25, .queries = 512, .keys = 512, .heads = 6, .key_heads = 3, .width = 40, .value_width = 40};
+  for (int i = 0; i < 25; ++i) s.lengths.push_back(i % 3 == 0 ? 512 : (i % 3 == 1 ? 100 : 0));
+  check_gradient_of(s);
 }
 
 TEST(AttentionGradWgmma, HasTheReferencesValuesForALongSequence) {
@@ -141,7 +152,7 @@ TEST(AttentionGradWgmma, GivesTheSameBitsEveryTime) {
 TEST(AttentionGradWgmma, GivesARowTheSameBitsHoweverItIsPadded) {
   FLOE_NEEDS_HOPPER();
   for (const char* causal : {"none", "top_left"}) {
-    constexpr int64_t kLength = 300, kLonger = 520, kWidth = 64, kHeads = 2;
+    constexpr int64_t kLength = 540, kLonger = 800, kWidth = 64, kHeads = 2;
     const OpCase c = backward(
         forward({.batch = 1, .queries = kLength, .keys = kLength, .causal = causal, .lengths = {kLength}}));
     const std::vector<RefTensor> x = case_inputs(c);
@@ -175,21 +186,21 @@ TEST(AttentionGradWgmma, GivesExactZerosToWhatSeesNothing) {
   FLOE_NEEDS_HOPPER();
   // Bottom-right with more queries than keys: the first 260 queries see none; of row 1 no key exists.
   for (const int64_t width : {64, 128}) {
-    const CudaSizes s{.queries = 400,
-                      .keys = 140,
+    const CudaSizes s{.queries = 780,
+                      .keys = 520,
                       .width = width,
                       .value_width = width,
                       .causal = "bottom_right",
-                      .lengths = {140, 0}};
+                      .lengths = {520, 0}};
     const std::vector<Tensor> got = run_kernel(backward(forward(s)));
     const int64_t row = 2 * width;
     for (int64_t i = 0; i < got[0].size(); ++i) {
-      if (i < 260 * row || i >= 400 * row) {
+      if (i < 260 * row || i >= 780 * row) {
         ASSERT_EQ(got[0].at(i), 0) << i;
       }
     }
     for (size_t k : {1, 2}) {
-      for (int64_t i = 140 * row; i < got[k].size(); ++i) ASSERT_EQ(got[k].at(i), 0) << i;
+      for (int64_t i = 520 * row; i < got[k].size(); ++i) ASSERT_EQ(got[k].at(i), 0) << i;
     }
   }
 }
@@ -198,10 +209,10 @@ TEST(AttentionGradWgmma, GivesExactZerosToWhatSeesNothing) {
 TEST(AttentionGradWgmma, DoesNotReadKeysBeyondLengths) {
   FLOE_NEEDS_HOPPER();
   for (const int64_t width : {64, 128}) {
-    for (const int32_t length : {25, 128, 150, 259}) {
+    for (const int32_t length : {25, 128, 150, 511}) {
       const OpCase c = backward(forward({.batch = 1,
-                                         .queries = 100,
-                                         .keys = 300,
+                                         .queries = 512,
+                                         .keys = 512,
                                          .width = width,
                                          .value_width = width,
                                          .lengths = {length}}));
@@ -276,12 +287,12 @@ TEST(AttentionGradWgmma, WritesIntoSlicesOfAMergedGradient) {
   FLOE_NEEDS_HOPPER();
   for (const int64_t width : {64, 128, 96}) {
     for (const char* causal : {"none", "top_left"}) {
-      expect_slices_hold_the_same(backward(forward({.queries = 333,
-                                                    .keys = 333,
+      expect_slices_hold_the_same(backward(forward({.queries = 533,
+                                                    .keys = 533,
                                                     .width = width,
                                                     .value_width = width,
                                                     .causal = causal,
-                                                    .lengths = {333, 150}})));
+                                                    .lengths = {533, 150}})));
     }
   }
 }

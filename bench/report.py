@@ -6,8 +6,8 @@
     python3 bench/report.py --check    writes nothing; names each file whose tables differ and exits 1
 
 A table stands between the lines `<!-- bench:NAME -->` and `<!-- /bench -->`; NAME is train, train-gpu, decode,
-decode-gpu, kv-cache, phases, gemm or gemm-gpu, with ` zh` behind it for Chinese. Without the results it needs, a table
-says so.
+decode-gpu, kv-cache, phases, gemm, gemm-gpu, attention, attention-gpu, attention-own-gpu, attention-decode-gpu or
+attention-memory-gpu, with ` zh` behind it for Chinese. Without the results it needs, a table says so.
 """
 
 import argparse
@@ -19,6 +19,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 MARK = re.compile(r"(<!-- bench:([a-z-]+)( zh)? -->\n).*?(<!-- /bench -->)", re.S)
 PHASES = ("projections", "attention", "vocabulary", "encoder", "other")
+
+PEER_COLOURS = {"Floe": "#2a6f97", "PyTorch, plain": "#bbbbbb", "PyTorch, FlashAttention": "#e07a5f",
+                "PyTorch, cuDNN": "#81b29a"}
 
 WORDS = {
     "en": {
@@ -76,11 +79,12 @@ def compared(results, words, wanted):
     return table([words[k] for k in ("case", "metric", "floe", "peer", "ratio")], rows) if rows else None
 
 
-def beside_peers(results, words):
+def beside_peers(results, words, wanted=lambda row: True):
     """A line for each case and metric, a column for each peer with its ratio."""
-    peers = list(dict.fromkeys(row["peer_name"] for row in results["rows"] if row["peer_name"]))
+    wanted_rows = [row for row in results["rows"] if wanted(row)]
+    peers = list(dict.fromkeys(row["peer_name"] for row in wanted_rows if row["peer_name"]))
     lines = {}
-    for row in results["rows"]:
+    for row in wanted_rows:
         cells = lines.setdefault((row["case"], row["metric"]), [number(row["floe"])] + [""] * len(peers))
         if row["peer_name"]:
             cells[1 + peers.index(row["peer_name"])] = f"{number(row['peer'])} ({ratio(row['ratio'])})"
@@ -122,6 +126,28 @@ def phase_table(results, words):
     return "\n\n".join(parts) or None
 
 
+def attention_cell(row):
+    """What the case of an attention row says: pass, heads, width, mask, batch, length; None for other rows."""
+    found = re.fullmatch(r"(forward|backward), (\d+) heads of (\d+), (full|causal), (\d+) x (\d+)", row["case"])
+    return (found[1], *map(int, found.group(2, 3)), found[4], *map(int, found.group(5, 6))) if found else None
+
+
+def of_grid(row):
+    """Whether a row is of the grid of lengths, which has four times the product's own features on a GPU."""
+    cell = attention_cell(row)
+    return cell is not None and (cell[1] != 8 or cell[2] == 256)
+
+
+def attention_table(metric, wanted):
+    return lambda results, words: beside_peers(results, words, lambda row: row["metric"] == metric and wanted(row))
+
+
+def memory_table(results, words):
+    """Of the widest head size whose lengths form a grid, unmasked."""
+    return attention_table("peak memory, MiB", lambda row: of_grid(row) and attention_cell(row)[2:4] == (128, "full"))(
+        results, words)
+
+
 TABLES = {
     "train": ("train-cpu", lambda r, w: compared(r, w, lambda row: True)),
     "train-gpu": ("train-h100", lambda r, w: compared(r, w, lambda row: True)),
@@ -131,6 +157,12 @@ TABLES = {
     "phases": ("decode-cpu", phase_table),
     "gemm": ("gemm-cpu", beside_peers),
     "gemm-gpu": ("gemm-h100", beside_peers),
+    "attention": ("attention-cpu", attention_table("TFLOP/s", lambda row: True)),
+    "attention-gpu": ("attention-h100", attention_table("TFLOP/s", of_grid)),
+    "attention-own-gpu": ("attention-h100", attention_table("ms", lambda row: not of_grid(row)
+                                                            and not row["case"].startswith("decode"))),
+    "attention-decode-gpu": ("attention-h100", attention_table("GB/s", lambda row: True)),
+    "attention-memory-gpu": ("attention-h100", memory_table),
 }
 
 
@@ -228,6 +260,51 @@ def charts(results, folder):
         grid[0][0].set_ylabel("ms per step (left: with cache)")
         grid[0][0].legend(frameon=False)
         save(figure, "decode-phases")
+
+    attention_charts(results, plot, save)
+
+
+def attention_charts(results, plot, save):
+    """Speed and memory against length: a line for Floe and for each back end."""
+    for stem, name in (("attention-cpu", "attention-cpu"), ("attention-h100", "attention-gpu")):
+        if stem not in results:
+            continue
+        rows = [row for row in results[stem]["rows"] if attention_cell(row) and attention_cell(row)[2] in (64, 128)
+                and of_grid(row)]
+        for metric, kind in (("TFLOP/s", "speed"), ("peak memory, MiB", "memory")):
+            panels = {}
+            for row in rows:
+                of, _, width, mask, _, length = attention_cell(row)
+                if row["metric"] != metric or (kind == "memory" and (width, mask) != (128, "full")):
+                    continue
+                lines = panels.setdefault((of, width, mask), {})
+                lines.setdefault("Floe", {})[length] = row["floe"]
+                if row["peer"] is not None:
+                    lines.setdefault(row["peer_name"], {})[length] = row["peer"]
+            if not panels:
+                continue
+            columns = min(len(panels), 4)
+            height = -(-len(panels) // columns)
+            figure, grid = plot.subplots(height, columns, figsize=(3.2 * columns, 3.2 * height), squeeze=False)
+            every = [axes for line in grid for axes in line]
+            for axes, ((of, width, mask), lines) in zip(every, sorted(panels.items())):
+                for peer, points in lines.items():
+                    axes.plot(*zip(*sorted(points.items())), marker="o", label=peer,
+                              linewidth=2 if peer == "Floe" else 1, color=PEER_COLOURS.get(peer))
+                axes.set_title(f"{of}, d = {width}, {mask}", fontsize=10)
+                axes.set_xscale("log", base=2)
+                axes.set_xlabel("length")
+                axes.xaxis.set_major_formatter("{x:g}")
+                if kind == "memory":
+                    axes.set_yscale("log", base=2)
+                    axes.yaxis.set_major_formatter("{x:g}")
+                else:
+                    axes.set_ylim(bottom=0)
+            for axes in every[len(panels):]:
+                axes.set_visible(False)
+            every[0].set_ylabel(metric)
+            every[0].legend(frameon=False, fontsize=8)
+            save(figure, f"{name}-{kind}")
 
 
 def main(arguments, root=ROOT):

@@ -90,8 +90,31 @@ class Bench(unittest.TestCase):
             self.assertGreater(row["floe"], 0)
             self.assertIsNone(row["peer"])
 
+    def test_attention(self):
+        results = self.bench("attention")
+        self.check_head(results)
+        metrics = {}
+        for row in results["rows"]:
+            self.assertIsNone(row["peer"])
+            metrics.setdefault(row["case"], {})[row["metric"]] = row["floe"]
+        every = [f"{of}, 2 heads of 8, causal, padded, dropout 0.25, 3 x 8" for of in ("forward", "backward")]
+        self.assertEqual(list(metrics), ["forward, 2 heads of 8, full, 2 x 8", "backward, 2 heads of 8, full, 2 x 8",
+                                         "decode, 4 over 2 heads of 8, full, 2 x 1 over 20", *every])
+        for case, of in metrics.items():
+            speed = "GB/s" if case.startswith("decode") else "TFLOP/s"
+            self.assertEqual(list(of), [speed, "ms", "peak memory, MiB"])
+            for value in of.values():
+                self.assertGreater(value, 0)
+        # 4 products of 8 for 2 x 8 x 8 pairs and 2 heads; 2.5 times that backward.
+        forward, backward = (metrics[f"{of}, 2 heads of 8, full, 2 x 8"] for of in ("forward", "backward"))
+        self.assertAlmostEqual(forward["TFLOP/s"] * forward["ms"] * 1e9 / (4 * 8 * 2 * 8 * 8 * 2), 1)
+        self.assertAlmostEqual(backward["TFLOP/s"] * backward["ms"] * 1e9 / (10 * 8 * 2 * 8 * 8 * 2), 1)
+        # Keys 2 to 8 of three rows are seen, 4 + 6 + 8; half of them when causal.
+        padded = metrics[every[0]]
+        self.assertAlmostEqual(padded["TFLOP/s"] * padded["ms"] * 1e9 / (4 * 8 * (4 + 6 + 8) * 8 * 2 / 2), 1)
+
     def test_refusals(self):
-        self.assertIn("bench measures train, decode or gemm", self.refusal())
+        self.assertIn("bench measures train, decode, gemm or attention", self.refusal())
         self.assertIn("train has no option --tread; did you mean --threads?", self.refusal("train", "--tread", "2"))
         self.assertIn("--case is one of all, multi30k, tatoeba, small, base-16x32, base-128x32, not 'huge'",
                       self.refusal("train", "--case", "huge"))
@@ -100,6 +123,8 @@ class Bench(unittest.TestCase):
                       self.refusal("decode", "--case", "cache", "--device", "cuda"))
         self.assertIn("--case is all: the products are measured together, not 'x'",
                       self.refusal("gemm", "--case", "x"))
+        self.assertIn("--case is one of all, forward, backward, own, decode, memory, not 'x'",
+                      self.refusal("attention", "--case", "x"))
         self.assertIn("--rounds is 0; it must be at least 1", self.refusal("train", "--rounds", "0"))
 
     def test_a_peer_that_fails_is_named(self):
@@ -108,6 +133,10 @@ class Bench(unittest.TestCase):
         self.assertEqual(run.returncode, 1)
         self.assertIn("/no/python bench/train_peer.py", run.stderr)
         self.assertIn("cannot be started", run.stderr)
+        run = subprocess.run([FLOE, "bench", "attention", "--quick", "--peer", "/no/python", "--output", "/dev/null"],
+                             capture_output=True, text=True)
+        self.assertEqual(run.returncode, 1)
+        self.assertRegex(run.stderr, r"/no/python bench/attention_peer.py .* cannot be started")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,19 @@ STEPS = results([row("greedy, batch 1", "ms/step", 0.2, 4.0, "generate", 20.0),
                  row("beam 4, batch 64", "ms/step", 0.5, 8.0, "generate", 16.0)])
 
 
+def attention_rows(case, speed, memory):
+    return [row(case, metric, floe, peer, "PyTorch, cuDNN", 1.0)
+            for metric, (floe, peer) in (("TFLOP/s", speed), ("ms", (0.5, 0.5)), ("peak memory, MiB", memory))]
+
+
+ATTENTION = results([*attention_rows("forward, 16 heads of 128, full, 32 x 512", (500, 400), (65, 66)),
+                     *attention_rows("forward, 16 heads of 128, full, 16 x 1024", (600, 700), (65, 66)),
+                     *attention_rows("forward, 16 heads of 128, causal, 32 x 512", (300, 200), (65, 66)),
+                     *attention_rows("backward, 8 heads of 256, full, 8 x 2048", (355, 300), (70, 71)),
+                     *attention_rows("forward, 8 heads of 64, full, padded, 256 x 64", (20, 10), (16, 16)),
+                     row("decode, 32 over 8 heads of 128, full, 1 x 1 over 32768", "GB/s", 2500, 2060, "PyTorch, cuDNN", 1.2)])
+
+
 class Report(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -98,6 +111,20 @@ class Report(unittest.TestCase):
                       "| greedy, batch 1 | ms/step | 0.200 | 4.00 (**20.00**) | 0.300 (**1.50**) |\n"
                       "| beam 4, batch 64 | ms/step | 0.500 | 8.00 (**16.00**) |  |\n", readme.read_text())
 
+    def test_attention_has_a_table_for_each_question(self):
+        names = ("attention-gpu", "attention-own-gpu", "attention-decode-gpu", "attention-memory-gpu")
+        readme = self.root / "README.md"
+        readme.write_text("".join(f"<!-- bench:{name} -->\n<!-- /bench -->\n" for name in names))
+        self.write("attention-h100.json", ATTENTION)
+        self.run_report()
+        grid, own, decode, memory = readme.read_text().split("<!-- /bench -->\n")[:4]
+        self.assertEqual(grid.count("TFLOP/s"), 4)
+        self.assertIn("| backward, 8 heads of 256, full, 8 x 2048 | TFLOP/s | 355 | 300 (**1.00**) |", grid)
+        self.assertIn("| forward, 8 heads of 64, full, padded, 256 x 64 | ms | 0.500 | 0.500 (**1.00**) |", own)
+        self.assertEqual(own.count("| ms |"), 1)
+        self.assertIn("| GB/s | 2,500 | 2,060 (**1.20**) |", decode)
+        self.assertEqual(memory.count("peak memory, MiB"), 2)
+
     def test_results_without_a_peer_make_a_table_too(self):
         (self.root / "README.md").write_text("<!-- bench:gemm -->\n<!-- /bench -->\n")
         self.write("gemm-cpu.json", results([row("64x512x512, f32", "GB/s", 12.0)]))
@@ -121,10 +148,12 @@ class Report(unittest.TestCase):
     def test_charts_are_the_same_bytes_from_the_same_numbers(self):
         self.write("train-cpu.json", TRAIN)
         self.write("decode-cpu.json", DECODE)
+        self.write("attention-h100.json", ATTENTION)
         self.run_report("--charts")
         charts = self.root / "docs" / "charts"
         first = {path.name: path.read_bytes() for path in charts.glob("*.svg")}
-        self.assertEqual(set(first), {"training-speed.svg", "kv-cache-speed-up.svg", "decode-phases.svg"})
+        self.assertEqual(set(first), {"training-speed.svg", "kv-cache-speed-up.svg", "decode-phases.svg",
+                                      "attention-gpu-speed.svg", "attention-gpu-memory.svg"})
         self.run_report("--charts")
         self.assertEqual(first, {path.name: path.read_bytes() for path in charts.glob("*.svg")})
 

@@ -1,8 +1,10 @@
-// floe bench train, decode and gemm: flags, and the command line that a result is filed under.
+// floe bench train, decode, gemm and attention: flags, and the command line that a result is filed under.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
+#include <optional>
 
+#include "bench_attention.h"
 #include "bench_decode.h"
 #include "bench_gemm.h"
 #include "bench_train.h"
@@ -18,6 +20,7 @@ struct Which {
   const char* cases;
   int (*run)(const BenchFlags&);
   int (*one)(const std::string&);
+  int rounds = 3;
 };
 
 constexpr Which kTrain = {
@@ -30,6 +33,12 @@ constexpr Which kDecode = {"decode", "forced lengths, without KV cache and besid
                            bench_decode, bench_decode_one};
 constexpr Which kGemm = {"gemm", "matrix products, beside PyTorch", "all (unless given)", bench_gemm,
                          bench_gemm_one};
+constexpr Which kAttention = {"attention",
+                              "attention and its gradient, beside PyTorch's back ends",
+                              "forward, backward, own, decode, all of them (all, unless given), or memory",
+                              bench_attention,
+                              bench_attention_one,
+                              5};
 
 // What was given, so that a result can be had again; without values that are the same anyway.
 std::string command_text(const Which& which, const BenchFlags& flags) {
@@ -44,6 +53,7 @@ std::string command_text(const Which& which, const BenchFlags& flags) {
 
 struct Given {
   BenchFlags flags;
+  std::optional<int> rounds;
   std::string one;
 };
 
@@ -60,7 +70,8 @@ void add(CLI::App& app, const Which& which, const std::shared_ptr<Given>& given,
   sub->add_option("--device", flags.device, "cpu (unless given) or cuda");
   sub->add_option("--precision", flags.precision, "f32 (unless given) or, on cuda, bf16");
   sub->add_option("--threads", flags.threads, "processor threads of each side; 2 unless given");
-  sub->add_option("--rounds", flags.rounds, "turns of each side; their median counts");
+  sub->add_option("--rounds", given->rounds,
+                  fmt::format("turns of each side, {} unless given; their median counts", which.rounds));
   sub->add_flag("--quick", flags.quick, "tiny models: shows that it works, not how fast");
   sub->add_option("--one", given->one, "one measurement in this process; for the benchmark itself")
       ->group("");
@@ -70,6 +81,7 @@ void add(CLI::App& app, const Which& which, const std::shared_ptr<Given>& given,
 int run(const Which& which, const Given& given) {
   if (!given.one.empty()) return which.one(given.one);
   BenchFlags flags = given.flags;
+  flags.rounds = given.rounds.value_or(which.rounds);
   if (flags.threads < 1)
     throw UsageError(fmt::format("--threads is {}; it must be at least 1", flags.threads));
   if (flags.rounds < 1) throw UsageError(fmt::format("--rounds is {}; it must be at least 1", flags.rounds));
@@ -82,15 +94,17 @@ int run(const Which& which, const Given& given) {
 
 Run bench_command(CLI::App& app) {
   auto given = std::make_shared<Given>();
-  CLI::App *train = nullptr, *decode = nullptr, *gemm = nullptr;
+  CLI::App *train = nullptr, *decode = nullptr, *gemm = nullptr, *attention = nullptr;
   add(app, kTrain, given, &train);
   add(app, kDecode, given, &decode);
   add(app, kGemm, given, &gemm);
-  return [given, train, decode, gemm] {
+  add(app, kAttention, given, &attention);
+  return [given, train, decode, gemm, attention] {
     if (train->parsed()) return run(kTrain, *given);
     if (decode->parsed()) return run(kDecode, *given);
     if (gemm->parsed()) return run(kGemm, *given);
-    throw UsageError("bench measures train, decode or gemm: floe bench train, floe bench decode");
+    if (attention->parsed()) return run(kAttention, *given);
+    throw UsageError("bench measures train, decode, gemm or attention: floe bench train, floe bench decode");
   };
 }
 

@@ -40,6 +40,12 @@ std::string last_line(std::string text) {
 
 }  // namespace
 
+std::string how_it_ended(int status) {
+  if (WIFSIGNALED(status)) return fmt::format("was ended by signal {}", WTERMSIG(status));
+  if (WEXITSTATUS(status) == 127) return "cannot be started";
+  return fmt::format("ended with exit code {}", WEXITSTATUS(status));
+}
+
 nlohmann::ordered_json run_for_json(const std::vector<std::string>& command) {
   const std::string shown = fmt::format("{}", fmt::join(command, " "));
   std::array<int, 2> ends;
@@ -64,12 +70,7 @@ nlohmann::ordered_json run_for_json(const std::vector<std::string>& command) {
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-    fail_io("{} {}", shown,
-            WIFSIGNALED(status)          ? fmt::format("was ended by signal {}", WTERMSIG(status))
-            : WEXITSTATUS(status) == 127 ? std::string("cannot be started")
-                                         : fmt::format("ended with exit code {}", WEXITSTATUS(status)));
-  }
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) fail_io("{} {}", shown, how_it_ended(status));
   const auto json = nlohmann::ordered_json::parse(last_line(text), nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) fail_io("{} printed no JSON object in its last line", shown);
   return json;

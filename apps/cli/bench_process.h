@@ -12,6 +12,9 @@ namespace floe {
 // Throws Error{io} naming the command when it does not start, fails or prints something else.
 nlohmann::ordered_json run_for_json(const std::vector<std::string>& command);
 
+// What waitpid's status says: "cannot be started", "ended with exit code 3".
+std::string how_it_ended(int status);
+
 // This program, for running itself.
 std::string own_program();
 

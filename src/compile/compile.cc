@@ -3,11 +3,14 @@
 #include "base/error.h"
 #include "compile/plan.h"
 #include "compile/print_cuda.h"
+#include "passes/append_attention.h"
 #include "passes/bias_gradients.h"
+#include "passes/embedding_sums.h"
 #include "passes/fuse.h"
 #include "passes/pair_appends.h"
 #include "passes/pass.h"
 #include "passes/row_products.h"
+#include "passes/search_steps.h"
 #include "passes/simplify.h"
 
 namespace floe {
@@ -36,6 +39,16 @@ Pipeline pipeline(const KernelTable* kernels, const CompileOptions& options,
   });
   // A layer's new keys and values are written at once.
   passes.add("pair_appends", [=](const Graph& graph) { return pair_appends(graph, has_kernel); });
+  // A decoder's step writes them while it attends.
+  passes.add("append_attention", [=, merge = options.row_invariant](const Graph& graph) {
+    return merge ? append_in_attention(graph, has_kernel) : graph;
+  });
+  // Tokens and positions are looked up and added at once.
+  passes.add("embedding_sums", [=, merge = options.row_invariant](const Graph& graph) {
+    return merge ? join_embeddings(graph, has_kernel) : graph;
+  });
+  // A search's step is one kernel before the model's and one after it.
+  passes.add("search_steps", [=](const Graph& graph) { return join_search_steps(graph, has_kernel); });
   // Where the device sums rows while it multiplies, a bias's gradient comes with its weight's.
   passes.add("bias_gradients", [=](const Graph& graph) { return join_bias_gradients(graph, has_kernel); });
   // Element-by-element work becomes groups, each one kernel; activations join the matrix products before

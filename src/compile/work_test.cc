@@ -11,10 +11,12 @@
 #include "ops/cache_append/cache_append.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/embedding/embedding.h"
+#include "ops/embedding/embedding_sum.h"
 #include "ops/group/group.h"
 #include "ops/layer_norm/layer_norm.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy.h"
 #include "ops/matmul/matmul.h"
+#include "ops/paged_attention/append_attention.h"
 #include "ops/paged_attention/paged_attention.h"
 #include "ops/reduce/reduce.h"
 #include "ops/rms_norm/rms_norm.h"
@@ -94,6 +96,18 @@ TEST_F(WorkTest, OfAttentionIsOfThePairsThatAreSeen) {
   expect(one(Causal::bottom_right, 1, 6), each * 6, bytes(1, 6));
 }
 
+// Four keys a query; the first ones see fewer.
+TEST_F(WorkTest, OfAWindowIsItsWidth) {
+  AttentionArgs args{.q = in({2, 9, 3, 8}), .k = in({2, 9, 3, 8}), .v = in({2, 9, 3, 8})};
+  args.causal = Causal::top_left;
+  args.window_left = 3;
+  const int64_t bytes = 4 * (2 * 3 * 8 * 4 * 9 + 2 * 3 * 9);
+  expect(attention(b, args).out, 2 * 3 * 4 * 8 * 9 * 4, bytes);
+  args.causal = Causal::none;
+  args.window_right = 20;  // wider than all
+  expect(attention(b, args).out, 2 * 3 * 4 * 8 * 9 * 9, bytes);
+}
+
 TEST_F(WorkTest, OfAttentionsGradientIsFiveProducts) {
   const AttentionArgs args{.q = in({2, 5, 3, 8}), .k = in({2, 6, 3, 8}), .v = in({2, 6, 3, 8})};
   const AttentionResult result = attention(b, args);
@@ -138,6 +152,26 @@ TEST_F(WorkTest, OfRowsOfATableIsOfTheRowsThatAreRead) {
   const Value ids = in({2, 3}, DType::i32);
   expect(embedding(b, in({1000, 8}), ids), 0, 4 * (2 * 48 + 6));
   expect(embedding_grad(b, ids, in({2, 3, 8}), 1000), 48, 4 * (6 + 48 + 8000));
+  const EmbeddingSumArgs both{.table = in({1000, 8}, DType::bf16),
+                              .ids = ids,
+                              .added_table = in({20, 8}, DType::bf16),
+                              .added_ids = in({2, 3}, DType::i32),
+                              .scale = 2,
+                              .out = DType::f32};
+  expect(embedding_sum(b, both), 2 * 48, 2 * 2 * 48 + 4 * (6 + 6 + 48));
+}
+
+// What is added is moved, read and written. 4 rows see up to 5 * 2 positions each.
+TEST_F(WorkTest, OfAppendingWhileAttendingIsBothTogether) {
+  const AppendAttention made = append_attention(b, {.q = in({4, 1, 6, 8}),
+                                                    .k = in({4, 1, 3, 8}),
+                                                    .v = in({4, 1, 3, 8}),
+                                                    .k_cache = in({100, 2, 3, 8}),
+                                                    .v_cache = in({100, 2, 3, 8}),
+                                                    .table = in({4, 5}, DType::i32),
+                                                    .positions = in({4}, DType::i32),
+                                                    .lengths = in({4}, DType::i32)});
+  expect(made.out, 40 * 6 * 32, 4 * (192 + 2 * 192 + 40 * 48 + 20 + 4 + 4 + 192));
 }
 
 TEST_F(WorkTest, OfWhatIsWrittenInPlaceIsOnlyWhatIsTouched) {

@@ -1,6 +1,8 @@
 #include "ops/work.h"
 
 #include <algorithm>
+#include <optional>
+#include <span>
 
 #include "ir/op.h"
 #include "ops/elementwise/functions.h"
@@ -63,8 +65,19 @@ Dim adamw(const Args& args) {
   return sum;
 }
 
+// Keys that a query's window is wide, where it is narrower than all of them; else none.
+std::optional<int64_t> window_of(const Args& args, const std::string& causal) {
+  const Attrs& attrs = args.node.attrs;
+  const bool right = causal != "none" || attrs.has("window_right");
+  if (!attrs.has("window_left") || !right) return {};
+  const int64_t wide =
+      attrs.integer("window_left") + 1 + (causal == "none" ? attrs.integer("window_right") : 0);
+  const Dim& keys = args.in(1).dim(1);
+  return keys.is_constant() && wide < keys.constant() ? std::optional(wide) : std::nullopt;
+}
+
 // Pairs of a query and a key that it sees, over batch and heads. Exact where there are no more queries than
-// keys, as everywhere in a model.
+// keys, as everywhere in a model, but for the first queries of a window. Lengths are in the data.
 Dim attended(const Args& args) {
   const Type &q = args.in(0), &k = args.in(1);
   const Dim &queries = q.dim(1), &keys = k.dim(1);
@@ -72,6 +85,7 @@ Dim attended(const Args& args) {
   Dim pairs = queries * keys;
   if (causal == "top_left") pairs = floor_div(queries * (queries + 1), Dim(2));
   if (causal == "bottom_right") pairs = queries * keys - floor_div(queries * (queries - 1), Dim(2));
+  if (const std::optional<int64_t> wide = window_of(args, causal)) pairs = queries * Dim(*wide);
   return q.dim(0) * q.dim(2) * pairs;
 }
 
@@ -126,6 +140,15 @@ Dim group(const Args& args) { return args.out().size() * operations(lower_group(
 // The rows that are named, and the ids.
 Dim embedding_bytes(const Args& args) { return 2 * bytes_of(args.out()) + bytes_of(args.in(1)); }
 
+Dim embedding_sum(const Args& args) {
+  return (args.node.attrs.number("scale") == 1 ? 1 : 2) * args.out().size();
+}
+Dim embedding_sum_bytes(const Args& args) {
+  const Dim read =
+      args.out().size() * static_cast<int64_t>(size_of(args.in(0).dtype) + size_of(args.in(2).dtype));
+  return read + bytes_of(args.in(1)) + bytes_of(args.in(3)) + bytes_of(args.out());
+}
+
 Dim added(const Args& args) { return args.in(1).size(); }  // dy
 
 Dim slice_bytes(const Args& args) { return 2 * bytes_of(args.out()); }
@@ -137,6 +160,21 @@ Dim cache_append_bytes(const Args& args) {
 
 Dim cache_append_pair_bytes(const Args& args) {
   return 2 * (bytes_of(args.in(2)) + bytes_of(args.in(3))) + bytes_of(args.in(4)) + bytes_of(args.in(5));
+}
+
+Dim append_attention(const Args& args) {
+  const Type &q = args.in(0), &table = args.in(5), &v_cache = args.in(4);
+  return table.size() * v_cache.dim(1) * q.dim(2) * (2 * q.dim(3) + 2 * v_cache.dim(3));
+}
+
+// What is added is read and written, and all that the table can name is read, as for paged_attention.
+Dim append_attention_bytes(const Args& args) {
+  const Type &k_cache = args.in(3), &v_cache = args.in(4), &table = args.in(5);
+  const Dim entry =
+      k_cache.dim(2) * (k_cache.dim(3) + v_cache.dim(3)) * static_cast<int64_t>(size_of(k_cache.dtype));
+  return bytes_of(args.in(0)) + 2 * (bytes_of(args.in(1)) + bytes_of(args.in(2))) +
+         table.size() * k_cache.dim(1) * entry + bytes_of(table) + bytes_of(args.in(6)) +
+         bytes_of(args.in(7)) + bytes_of(args.out());
 }
 
 // The lines that are new.
@@ -154,6 +192,27 @@ Dim search_penalties_bytes(const Args& args) {
 // The state's first lines read and written, and given once more by themselves.
 Dim beam_rows_bytes(const Args& args) {
   return 3 * bytes_of(args.out(1)) + bytes_of(args.in(1)) + bytes_of(args.in(2)) + bytes_of(args.in(3));
+}
+
+Dim bytes_of_all(std::span<const Type> types) {
+  Dim bytes;
+  for (const Type& type : types) bytes = bytes + bytes_of(type);
+  return bytes;
+}
+
+// Of the states only the lines of rows that are there.
+Dim search_begin_bytes(const Args& args) {
+  const std::span<const Type> in(args.inputs), out(args.node.types);
+  return bytes_of_all(in.subspan(5, 8)) + bytes_of_all(out.subspan(1, 9)) + 3 * bytes_of(args.out(11)) +
+         3 * bytes_of(args.out(13));
+}
+
+// The logits once; the history's and the kept lines of rows that are there.
+Dim search_choice_bytes(const Args& args) {
+  const std::span<const Type> in(args.inputs), out(args.node.types);
+  const Type history{args.in(1).dtype, {args.in(0).dim(0), args.in(1).dim(1)}};
+  return bytes_of(args.in(0)) + bytes_of(history) + bytes_of_all(in.subspan(2, 9)) +
+         bytes_of_all(out.subspan(1, 6)) + 3 * bytes_of(args.in(9));
 }
 
 struct Row {
@@ -195,6 +254,7 @@ constexpr Row kRows[] = {
     {"adamw", adamw},
     {"embedding", nothing, embedding_bytes},
     {"embedding_grad", added},
+    {"embedding_sum", embedding_sum, embedding_sum_bytes},
     {"top_k", each_of_input<1>},
     // largest, difference, exp, sum; log-probability, score
     {"beam_candidates", each_of_input<6>},
@@ -204,9 +264,12 @@ constexpr Row kRows[] = {
     {"beam_advance", nothing},
     {"beam_rows", nothing, beam_rows_bytes},
     {"search_turn", nothing},
+    {"search_begin", nothing, search_begin_bytes},
+    {"search_choice", each_of_input<6>, search_choice_bytes},
     {"search_keep", nothing, search_keep_bytes},
     {"cache_append", nothing, cache_append_bytes},
     {"cache_append_pair", nothing, cache_append_pair_bytes},
+    {"append_attention", append_attention, append_attention_bytes, true},
     {"slice", nothing, slice_bytes},
     {"transpose", nothing},
     {"concat", nothing},

@@ -137,6 +137,39 @@ TEST(TrainingEngine, GivesTheSameBitsOnEveryRunAndAnyThreads) {
   }
 }
 
+// All states after two updates, carried into another engine, on a device of its own: the rest of the run is
+// the same.
+TEST(TrainingEngine, GoesOnFromCopiedStatesAsIfNothingHadHappened) {
+  std::vector<Precision> precisions = {Precision::f32};
+  if (test_device_kind() == DeviceKind::cuda) precisions.push_back(Precision::bf16);
+  for (const Precision precision : precisions) {
+    TrainingEngineOptions options;
+    options.precision = precision;
+    Fixture whole(tiny(), options), resumed(tiny(), options);
+    const auto run = [&](Fixture& f, int first, int last) {
+      std::vector<StepOutcome> outcomes;
+      for (int update = first; update <= last; ++update) {
+        const BatchTensors batch = reversed_batch(9, 7, static_cast<uint64_t>(update));
+        outcomes.push_back(f.engine.update({&batch, 1}, 1e-3F, update, 30 + static_cast<uint32_t>(update)));
+      }
+      return outcomes;
+    };
+    run(resumed, 7, 9);  // anything: all of it is overwritten
+    run(whole, 1, 2);
+    for (const std::string& name : whole.state.names())
+      resumed.state.set(name, copy_of(whole.state.get(name)));
+    const std::vector<StepOutcome> want = run(whole, 3, 5), got = run(resumed, 3, 5);
+    for (size_t i = 0; i < want.size(); ++i) {
+      EXPECT_EQ(got[i].loss, want[i].loss);
+      EXPECT_EQ(got[i].grad_norm, want[i].grad_norm);
+    }
+    for (const std::string& name : whole.state.names()) {
+      const Tensor a = copy_of(whole.state.get(name)), b = copy_of(resumed.state.get(name));
+      ASSERT_EQ(std::memcmp(a.data(), b.data(), a.bytes()), 0) << name;
+    }
+  }
+}
+
 TEST(TrainingEngine, RecomputesTheSameBitsInLessMemory) {
   size_t arena = SIZE_MAX;
   std::map<std::string, Tensor> weights;

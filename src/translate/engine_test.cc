@@ -217,6 +217,51 @@ TEST(DecodeEngine, ASentencesBitsDoNotDependOnItsBatch) {
   }
 }
 
+// On whatever device the tests run, in every type of weights that it takes.
+TEST(DecodeEngine, ASentenceIsTheSameAmongOneEightSixtyFourAndAThousand) {
+  std::vector<Precision> precisions = {Precision::f32};
+  if (test_device_kind() == DeviceKind::cuda) precisions.push_back(Precision::bf16);
+  const std::vector<SequenceRow> rows = sentences(1024);
+  for (const Precision precision : precisions) {
+    Fixture f({.max_rows = 1024, .precision = precision});
+    const auto all = f.decode(rows, with_beam(1));
+    for (const auto& [begin, count] : {std::pair<size_t, size_t>{1023, 1}, {500, 8}, {77, 64}}) {
+      const std::vector<SequenceRow> some(rows.begin() + static_cast<int64_t>(begin),
+                                          rows.begin() + static_cast<int64_t>(begin + count));
+      const auto few = f.decode(some, with_beam(1));
+      for (size_t i = 0; i < count; ++i)
+        expect_same(few[i], all[begin + i], fmt::format("row {} among {}", begin + i, count));
+    }
+  }
+}
+
+// What passes join for a device computes what its parts compute, bit for bit.
+TEST(DecodeEngine, JoinedKernelsChangeNoBit) {
+  std::vector<Precision> precisions = {Precision::f32};
+  if (test_device_kind() == DeviceKind::cuda) precisions.push_back(Precision::bf16);
+  for (const Precision precision : precisions) {
+    Fixture joined({.precision = precision});
+    Fixture apart({.precision = precision, .compile = [](const std::vector<Graph>& graphs) {
+                     return test_compile(graphs,
+                                         {.skip = {"append_attention", "embedding_sums", "search_steps"},
+                                          .row_invariant = true});
+                   }});
+    std::vector<SequenceRow> rows = sentences(9);
+    rows[2].prefix = {5, 6};
+    for (const int64_t beam : {1, 3}) {
+      SearchOptions plain = with_beam(beam, beam), penalized = plain;
+      penalized.repetition_penalty = 1.5;
+      penalized.no_repeat_ngram = 2;
+      penalized.min_length = 4;
+      penalized.suppressed = {4, 7};
+      for (const SearchOptions& options : {plain, penalized}) {
+        const auto a = joined.decode(rows, options), b = apart.decode(rows, options);
+        for (size_t i = 0; i < rows.size(); ++i) expect_same(a[i], b[i], fmt::format("row {}", i));
+      }
+    }
+  }
+}
+
 TEST(DecodeEngine, NeitherRoomNorThreadsChangeTheResult) {
   const SearchOptions options = with_beam(3, 2);
   const std::vector<SequenceRow> rows = sentences(11);

@@ -21,6 +21,7 @@
 #include <limits>
 
 #include "kernel/cpu/exp-inl.h"
+#include "kernel/cpu/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace floe {
@@ -246,22 +247,81 @@ HWY_INLINE void scale_row(float* x, int64_t n, float factor) {
   }
 }
 
-// c[r] (+)= sum over t < depth[r] of a[r * kKeys + t] * b[t], for rows whose depths do not fall: what the
-// rows share as one product, the rest of each row alone, so that a key that a query does not see cannot reach
-// it even as 0 * NaN.
-HWY_INLINE void ragged_product(Product p, const int64_t* depth) {
-  p.depth = depth[0];
+// c[r] (+)= sum over begin[r] <= t < depth[r] of a[r * kKeys + t] * b[t], for rows whose bounds do not fall;
+// `begin` null: 0. What the rows share is one product, the rest of each row its own, so that a key that a
+// query does not see cannot reach it even as 0 * NaN.
+HWY_INLINE void ragged_product(Product p, const int64_t* begin, const int64_t* depth) {
+  const Product all = p;
+  // Shared is from the last row's first key to the first row's last, if there is any.
+  const int64_t from = begin == nullptr ? 0 : begin[p.rows - 1];
+  const auto alone = [&](int64_t r, int64_t first, int64_t last, bool accumulate) {
+    Product one = all;
+    one.rows = 1;
+    one.depth = last - first;
+    one.a = all.a + r * all.a_row + first * all.a_step;
+    one.b = all.b + first * all.b_step;
+    one.c = all.c + r * all.c_row;
+    one.accumulate = accumulate;
+    multiply(one);
+  };
+  if (begin != nullptr && (from > depth[0] || begin[0] != from)) {
+    for (int64_t r = 0; r < p.rows; ++r) alone(r, begin[r], depth[r], p.accumulate);
+    return;
+  }
+  p.depth = depth[0] - from;
+  p.a += from * p.a_step;
+  p.b += from * p.b_step;
   if (p.depth > 0 || !p.accumulate) multiply(p);
   for (int64_t r = 1; r < p.rows; ++r) {
-    if (depth[r] == depth[0]) continue;
-    Product one = p;
-    one.rows = 1;
-    one.depth = depth[r] - depth[0];
-    one.a = p.a + r * p.a_row + depth[0] * p.a_step;
-    one.b = p.b + depth[0] * p.b_step;
-    one.c = p.c + r * p.c_row;
-    one.accumulate = true;
-    multiply(one);
+    if (depth[r] != depth[0]) alone(r, depth[0], depth[r], true);
+  }
+}
+
+// What makes logits of a tile's products where scale alone does not: cap(scale * product) + bias - slope *
+// |place - key|, with cap(x) = softcap * tanh(x / softcap).
+struct LogitRule {
+  float scale = 1;
+  float softcap = 0;  // 0: none
+  float slope = 0;
+  int64_t place = 0;            // of the tile's first query, counted from the block's first key
+  const float* bias = nullptr;  // of the tile's first query and the block's first key, or null
+  int64_t bias_row = 0;
+};
+
+// Logits of lanes of row r of a tile, from their products; lanes at or beyond `seen` are undefined. `cap`
+// becomes the derivative of the cap.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V logits_of(D d, V products, const LogitRule& rule, int64_t r, int64_t key, int64_t seen, V* cap) {
+  V x = hn::Mul(products, hn::Set(d, rule.scale));
+  if (rule.softcap > 0) {
+    const V t = tanh_f32(d, hn::Div(x, hn::Set(d, rule.softcap)));
+    x = hn::Mul(t, hn::Set(d, rule.softcap));
+    *cap = hn::NegMulAdd(t, t, hn::Set(d, 1.0f));
+  }
+  if (rule.bias != nullptr) {
+    const int64_t left = seen - key;
+    const auto mask = hn::FirstN(d, static_cast<size_t>(left > 0 ? HWY_MIN(left, kLanes) : 0));
+    x = hn::Add(x, hn::MaskedLoad(mask, d, rule.bias + r * rule.bias_row + key));
+  }
+  if (rule.slope != 0) {
+    const V distance = hn::Abs(hn::Iota(d, static_cast<float>(key - rule.place - r)));
+    x = hn::NegMulAdd(hn::Set(d, rule.slope), distance, x);
+  }
+  return x;
+}
+
+// The products of row r of a tile become logits, those of keys before `begin` -inf; `vectors` of them.
+HWY_INLINE void logits_row(float* scores, const LogitRule& rule, int64_t r, int64_t begin, int64_t seen,
+                           int64_t vectors) {
+  const F32 d;
+  auto cap = hn::Zero(d);
+  for (int64_t n = 0; n < vectors; ++n) {
+    auto x = logits_of(d, hn::Load(d, scores + n * kLanes), rule, r, n * kLanes, seen, &cap);
+    if (begin > n * kLanes) {
+      const auto before = hn::FirstN(d, static_cast<size_t>(HWY_MIN(begin - n * kLanes, kLanes)));
+      x = hn::IfThenElse(before, hn::Set(d, kMinusInfinity), x);
+    }
+    hn::Store(x, d, scores + n * kLanes);
   }
 }
 
@@ -274,15 +334,17 @@ struct QueryTile {
   const float* keys;  // transposed: [D][kKeys]
   const float* values;
   int64_t v_row;
-  const int64_t* seen;  // by row, of this block, 0..kKeys; never falls from row to row
-  float scale;
+  const int64_t* seen;    // by row, of this block, 0..kKeys; never falls from row to row
+  float scale;            // where there is no rule
   const uint32_t* words;  // of the dropout mask, or null
   int64_t words_row;
   uint32_t threshold;  // kept where word >> 8 is not below
   OnlineRow* state;
   float* out;  // not yet divided by the sum
   int64_t out_row;
-  float* scores;  // [kTileRows][kKeys], aligned
+  float* scores;                    // [kTileRows][kKeys], aligned
+  const LogitRule* rule = nullptr;  // of logits; null: scale alone, and there is no `begin`
+  const int64_t* begin = nullptr;   // by row: keys before it are not seen; null: 0
 };
 
 HWY_INLINE void drop_scores(float* scores, const uint32_t* words, int64_t vectors, uint32_t threshold) {
@@ -304,12 +366,15 @@ inline void attend(const QueryTile& t) {
   multiply({t.rows, vectors * kLanes, t.width, t.q, t.q_row, 1, t.keys, kKeys, t.scores, kKeys, false});
   for (int64_t r = 0; r < t.rows; ++r) {
     float* scores = t.scores + r * kKeys;
-    const float rescale = softmax_step(scores, t.seen[r], vectors, t.scale, &t.state[r]);
+    if (t.rule != nullptr)
+      logits_row(scores, *t.rule, r, t.begin == nullptr ? 0 : t.begin[r], t.seen[r], vectors);
+    const float rescale =
+        softmax_step(scores, t.seen[r], vectors, t.rule == nullptr ? t.scale : 1, &t.state[r]);
     if (rescale != 1) scale_row(t.out + r * t.out_row, t.value_width, rescale);
     if (t.words != nullptr) drop_scores(scores, t.words + r * t.words_row, vectors, t.threshold);
   }
   ragged_product({t.rows, t.value_width, 0, t.scores, kKeys, 1, t.values, t.v_row, t.out, t.out_row, true},
-                 t.seen);
+                 t.begin, t.seen);
 }
 
 // The last step: out / sum * factor, exactly 0 for a row without keys or with only -inf scores.

@@ -1,143 +1,32 @@
 #include "ops/attention/attention.h"
 
+#include <algorithm>
 #include <cmath>
 
+#include "ops/attention/attention_inputs_kernel.h"
 #include "ops/attention/attention_parts.h"
 #include "ops/broadcast/broadcast.h"
 #include "ops/elementwise/elementwise.h"
-#include "ops/reshape/reshape.h"
 
 namespace floe {
 namespace {
 
-void check_mask(const InferArgs& args, size_t first) {
-  const std::string& causal = args.attrs.text("causal");
-  if (causal != "none" && causal != "top_left" && causal != "bottom_right") {
-    args.fail("causal must be none, top_left or bottom_right, got '{}'", causal);
-  }
-  const double dropout = args.attrs.number("dropout", 0);
-  if (!(dropout >= 0 && dropout < 1)) args.fail("dropout must be in [0, 1), got {}", dropout);
-  const size_t expected = first + (args.attrs.flag("lengths") ? 1 : 0) + (dropout > 0 ? 2 : 0);
-  if (args.inputs.size() != expected) {
-    args.fail("takes {} inputs with lengths = {} and dropout = {}, got {}", expected,
-              args.attrs.flag("lengths"), dropout, args.inputs.size());
-  }
-  const Dim& batch = args.inputs[0].dim(0);
-  const auto per_row = [&](size_t at, const char* what) {
-    const Type& type = args.inputs[at];
-    if (type.dtype != DType::i32 || type.rank() != 1 || !args.equal(type.dim(0), batch)) {
-      args.fail("{} must be i32[{}], got {}", what, batch.text(), text_of(type));
-    }
-  };
-  size_t at = first;
-  if (args.attrs.flag("lengths")) per_row(at++, "lengths");
-  if (dropout > 0) {
-    const Type& seed = args.inputs[at++];
-    if (seed.dtype != DType::i32 || seed.rank() != 0) args.fail("seed must be i32[], got {}", text_of(seed));
-    per_row(at, "ordinals");
-  }
-}
-
-void check_query_and_key(const InferArgs& args) {
-  for (int i = 0; i < 2; ++i) {
-    args.require_float(i);
-    args.require_rank(i, 4);
-  }
-  const Type& q = args.inputs[0];
-  const Type& k = args.inputs[1];
-  if (q.dtype != k.dtype) args.fail("q and k must have one type, got {} and {}", text_of(q), text_of(k));
-  if (!args.equal(q.dim(0), k.dim(0)) || !args.equal(q.dim(3), k.dim(3))) {
-    args.fail("q and k must agree in batch and head size, got {} and {}", text_of(q), text_of(k));
-  }
-  for (const Dim& heads : {q.dim(2), k.dim(2)}) {
-    if (!heads.is_constant() || heads.constant() < 1) {
-      args.fail("the number of heads must be a number above 0, got {}", heads.text());
-    }
-  }
-  if (q.dim(2).constant() % k.dim(2).constant() != 0) {
-    args.fail("{} query heads are no multiple of {} key heads", q.dim(2).text(), k.dim(2).text());
-  }
-}
-
-void check_value(const InferArgs& args) {
-  args.require_rank(2, 4);
-  const Type& k = args.inputs[1];
-  const Type& v = args.inputs[2];
-  if (v.dtype != k.dtype || !args.equal(k.dim(0), v.dim(0)) || !args.equal(k.dim(1), v.dim(1)) ||
-      !args.equal(k.dim(2), v.dim(2))) {
-    args.fail("k and v must agree in all but head size, got {} and {}", text_of(k), text_of(v));
-  }
-}
-
-std::vector<Type> out_and_lse(const InferArgs& args) {
-  const Type& q = args.inputs[0];
-  return {{q.dtype, {q.dim(0), q.dim(1), q.dim(2), args.inputs[2].dim(3)}},
-          {DType::f32, {q.dim(0), q.dim(2), q.dim(1)}}};
-}
-
-std::vector<Type> infer(const InferArgs& args) {
-  check_query_and_key(args);
-  check_value(args);
-  check_mask(args, 3);
-  return out_and_lse(args);
-}
-
-std::vector<Type> infer_grad(const InferArgs& args) {
-  check_query_and_key(args);
-  check_value(args);
-  check_mask(args, 6);
-  const std::vector<Type> forward = out_and_lse(args);
-  const auto expect = [&](size_t at, const char* what, const Type& type) {
-    if (args.inputs[at] != type)
-      args.fail("{} must be {}, got {}", what, text_of(type), text_of(args.inputs[at]));
-  };
-  expect(3, "out", forward[0]);
-  expect(4, "lse", forward[1]);
-  expect(5, "dout", forward[0]);
-  return {args.inputs[0], args.inputs[1], args.inputs[2]};
-}
-
-std::vector<Type> infer_weights(const InferArgs& args) {
-  check_query_and_key(args);
-  check_mask(args, 2);
-  const Type& q = args.inputs[0];
-  return {{DType::f32, {q.dim(0), q.dim(2), q.dim(1), args.inputs[1].dim(1)}}};
-}
-
-// A gradient through lse adds dlse * p to the gradient of the scores. Since that gradient is p * (dp - delta)
-// with delta = sum(dout * out), one more value feature that is 0, with out = -dlse and dout = 1 there, does
-// exactly that.
 Values gradient(Builder& b, const GradientArgs& args) {
-  AttentionArgs forward = attention_args(args.node.attrs, args.inputs, 3);
-  AttentionResult result{args.outputs[0], args.outputs[1]};
+  const AttentionInputs at = AttentionInputs::of(args.node.attrs, 3);
+  const auto needed = [&](size_t input) { return input != AttentionInputs::kAbsent && args.needed[input]; };
+  if (needed(at.slopes))
+    fail_user("[attention] slopes get no gradient; a bias, which has one, can hold what they make");
+  const AttentionArgs forward = attention_args(args.node.attrs, args.inputs, 3);
+  const AttentionResult result{args.outputs[0], args.outputs[1]};
   Value dout = args.d_outputs[0];
   if (!dout) dout = broadcast(b, like(b, result.out, 0), b.type(result.out).dims);
-  const Value dlse = args.d_outputs[1];
-  const Type v = b.type(forward.v);
-  if (dlse) {
-    const auto widen = [&](Value x, Value column) {
-      return b.add("concat", {x, column}, {{"axis", int64_t{3}}});
-    };
-    const auto ones_for = [&](const Type& type, double value) {
-      return broadcast(b, b.scalar(value, type.dtype), {type.dim(0), type.dim(1), type.dim(2), Dim(1)});
-    };
-    const Type out = b.type(result.out);
-    const Value turned = b.add("transpose", {dlse}, {{"perm", std::vector<int64_t>{0, 2, 1}}});
-    const Value column = reshape(b, cast(b, elementwise(b, "neg", {turned}), out.dtype),
-                                 {out.dim(0), out.dim(1), out.dim(2), Dim(1)});
-    forward.v = widen(forward.v, ones_for(v, 0));
-    result.out = widen(result.out, column);
-    dout = widen(dout, ones_for(out, 1));
-  }
-  AttentionGrads grads = attention_grad(b, forward, result, dout);
-  if (dlse) {
-    grads.dv = b.add("slice", {grads.dv},
-                     {{"axis", int64_t{3}}, {"begin", Dims{Dim(0)}}, {"length", Dims{v.dim(3)}}});
-  }
+  const AttentionGrads grads =
+      attention_grad(b, forward, result, dout, {.dlse = args.d_outputs[1], .bias_gradient = needed(at.bias)});
   Values all(args.inputs.size());
   all[0] = grads.dq;
   all[1] = grads.dk;
   all[2] = grads.dv;
+  if (grads.dbias) all[at.bias] = grads.dbias;
   return all;
 }
 
@@ -148,6 +37,8 @@ bool cut_by_heads(const ShardArgs& args) {
          args.placements[1] == Placement::shard(2);
 }
 
+bool has_heads(const Type& bias) { return !bias.dim(1).is_constant() || bias.dim(1).constant() != 1; }
+
 Attrs attrs_of(const AttentionArgs& args, Builder& b) {
   const Dim& width = b.type(args.q).dim(-1);
   FLOE_CHECK(args.scale || width.is_constant(), "attention over a symbolic head size {} needs a scale",
@@ -155,11 +46,23 @@ Attrs attrs_of(const AttentionArgs& args, Builder& b) {
   Attrs attrs{{"causal", std::string(name_of(args.causal))},
               {"scale", args.scale ? *args.scale : 1 / std::sqrt(static_cast<double>(width.constant()))},
               {"lengths", static_cast<bool>(args.lengths)}};
+  if (args.query_lengths) attrs.set("query_lengths", true);
+  if (args.window_left) attrs.set("window_left", *args.window_left);
+  if (args.window_right) attrs.set("window_right", *args.window_right);
+  if (args.softcap != 0) attrs.set("softcap", args.softcap);
+  if (args.bias) attrs.set("bias", true);
+  if (args.slopes) attrs.set("slopes", true);
   return attrs;
 }
 
-void add_optional(const AttentionArgs& args, Values* inputs, Attrs* attrs) {
-  if (args.lengths) inputs->push_back(args.lengths);
+// In the order of AttentionInputs.
+void add_masks(const AttentionArgs& args, Values* inputs) {
+  for (const Value value : {args.lengths, args.query_lengths, args.bias, args.slopes}) {
+    if (value) inputs->push_back(value);
+  }
+}
+
+void add_dropout(const AttentionArgs& args, Values* inputs, Attrs* attrs) {
   attrs->set("dropout", args.dropout);
   attrs->set("op_id", args.op_id);
   if (args.dropout > 0) {
@@ -167,6 +70,15 @@ void add_optional(const AttentionArgs& args, Values* inputs, Attrs* attrs) {
     inputs->push_back(args.seed);
     inputs->push_back(args.ordinals);
   }
+}
+
+// Optional inputs are the same on every rank, but for those that have a head to themselves.
+void shard_optional(const ShardArgs& args, size_t first, ShardRule* rule) {
+  const AttentionInputs at = AttentionInputs::of(args.node.attrs, first);
+  if (at.slopes != AttentionInputs::kAbsent) rule->inputs[at.slopes] = Placement::shard(0);
+  if (at.dlse != AttentionInputs::kAbsent) rule->inputs[at.dlse] = Placement::shard(1);
+  if (at.bias != AttentionInputs::kAbsent && has_heads(args.inputs[at.bias]))
+    rule->inputs[at.bias] = Placement::shard(1);
 }
 
 }  // namespace
@@ -191,34 +103,47 @@ AttentionArgs attention_args(const Attrs& attrs, std::span<const Value> inputs, 
   args.scale = attrs.number("scale");
   args.dropout = attrs.number("dropout", 0);
   args.op_id = attrs.integer("op_id", 0);
-  if (attrs.flag("lengths")) args.lengths = inputs[first++];
-  if (args.dropout > 0) {
-    args.seed = inputs[first];
-    args.ordinals = inputs[first + 1];
-  }
+  args.softcap = attrs.number("softcap", 0);
+  if (attrs.has("window_left")) args.window_left = attrs.integer("window_left");
+  if (attrs.has("window_right")) args.window_right = attrs.integer("window_right");
+  const AttentionInputs at = AttentionInputs::of(attrs, first);
+  const auto input = [&](size_t i) { return i == AttentionInputs::kAbsent ? Value{} : inputs[i]; };
+  args.lengths = input(at.lengths);
+  args.query_lengths = input(at.query_lengths);
+  args.bias = input(at.bias);
+  args.slopes = input(at.slopes);
+  args.seed = input(at.seed);
+  args.ordinals = input(at.ordinals);
   return args;
 }
 
 AttentionResult attention(Builder& b, const AttentionArgs& args) {
   Values inputs{args.q, args.k, args.v};
   Attrs attrs = attrs_of(args, b);
-  add_optional(args, &inputs, &attrs);
+  add_masks(args, &inputs);
+  add_dropout(args, &inputs, &attrs);
   const Values results = b.add_all("attention", std::move(inputs), std::move(attrs));
   return {results[0], results[1]};
 }
 
 AttentionGrads attention_grad(Builder& b, const AttentionArgs& args, const AttentionResult& result,
-                              Value dout) {
+                              Value dout, const AttentionGradOptions& options) {
   Values inputs{args.q, args.k, args.v, result.out, result.lse, dout};
   Attrs attrs = attrs_of(args, b);
-  add_optional(args, &inputs, &attrs);
+  add_masks(args, &inputs);
+  if (options.dlse) {
+    attrs.set("dlse", true);
+    inputs.push_back(options.dlse);
+  }
+  if (options.bias_gradient) attrs.set("bias_gradient", true);
+  add_dropout(args, &inputs, &attrs);
   const Values grads = b.add_all("attention_grad", std::move(inputs), std::move(attrs));
-  return {grads[0], grads[1], grads[2]};
+  return {grads[0], grads[1], grads[2], options.bias_gradient ? grads[3] : Value{}};
 }
 
 Value attention_weights(Builder& b, const AttentionArgs& args) {
   Values inputs{args.q, args.k};
-  if (args.lengths) inputs.push_back(args.lengths);
+  add_masks(args, &inputs);
   return b.add("attention_weights", std::move(inputs), attrs_of(args, b));
 }
 
@@ -226,11 +151,12 @@ void define_attention(OpTable& table) {
   OpDef op;
   op.name = "attention";
   op.summary =
-      "(q [B, Sq, Hq, D], k [B, Sk, Hkv, D], v [B, Sk, Hkv, Dv][, lengths [B]][, seed [], ordinals [B]]) -> "
+      "(q [B, Sq, Hq, D], k [B, Sk, Hkv, D], v [B, Sk, Hkv, Dv][, lengths [B]][, query_lengths [B]]"
+      "[, bias [B|1, Hq|1, Sq, Sk]][, slopes [Hq]][, seed [], ordinals [B]]) -> "
       "out [B, Sq, Hq, Dv], lse [B, Hq, Sq]";
   op.min_inputs = 3;
-  op.max_inputs = 6;
-  op.infer = infer;
+  op.max_inputs = 9;
+  op.infer = infer_attention;
   op.evaluate = evaluate_attention;
   op.meaning = attention_meaning;
   op.gradient = gradient;
@@ -239,6 +165,7 @@ void define_attention(OpTable& table) {
                    {Placement::replicate(), Placement::replicate()}};
     if (!cut_by_heads(args)) return rule;
     for (size_t i = 0; i < 3; ++i) rule.inputs[i] = Placement::shard(2);
+    shard_optional(args, 3, &rule);
     rule.outputs = {Placement::shard(2), Placement::shard(1)};
     return rule;
   };
@@ -246,17 +173,24 @@ void define_attention(OpTable& table) {
 
   OpDef grad;
   grad.name = "attention_grad";
-  grad.summary = "(q, k, v, out, lse, dout[, lengths][, seed, ordinals]) -> dq, dk, dv of attention";
+  grad.summary =
+      "(q, k, v, out, lse, dout[, lengths][, query_lengths][, bias][, slopes][, dlse][, seed, "
+      "ordinals]) -> dq, dk, dv[, dbias] of attention";
   grad.min_inputs = 6;
-  grad.max_inputs = 9;
-  grad.infer = infer_grad;
+  grad.max_inputs = 13;
+  grad.infer = infer_attention_grad;
   grad.evaluate = evaluate_attention_grad;
   grad.meaning = attention_grad_meaning;
   grad.shard = [](const ShardArgs& args) -> ShardRule {
-    ShardRule rule{std::vector<Placement>(args.inputs.size()), std::vector<Placement>(3)};
+    ShardRule rule{std::vector<Placement>(args.inputs.size()),
+                   std::vector<Placement>(args.node.types.size())};
     if (!cut_by_heads(args)) return rule;
     for (size_t i = 0; i < 6; ++i) rule.inputs[i] = Placement::shard(i == 4 ? 1 : 2);
-    rule.outputs.assign(3, Placement::shard(2));
+    shard_optional(args, 6, &rule);
+    std::fill_n(rule.outputs.begin(), 3, Placement::shard(2));
+    // A bias of all heads gets the sum of all ranks' gradients.
+    if (rule.outputs.size() > 3)
+      rule.outputs[3] = has_heads(args.node.types[3]) ? Placement::shard(1) : Placement::partial();
     return rule;
   };
   table.add(std::move(grad));
@@ -264,16 +198,18 @@ void define_attention(OpTable& table) {
   OpDef weights;
   weights.name = "attention_weights";
   weights.summary =
-      "(q [B, Sq, Hq, D], k [B, Sk, Hkv, D][, lengths [B]]) -> probabilities f32 [B, Hq, Sq, Sk]";
+      "(q [B, Sq, Hq, D], k [B, Sk, Hkv, D][, lengths [B]][, query_lengths [B]][, bias [B|1, Hq|1, Sq, Sk]]"
+      "[, slopes [Hq]]) -> probabilities f32 [B, Hq, Sq, Sk]";
   weights.min_inputs = 2;
-  weights.max_inputs = 3;
-  weights.infer = infer_weights;
+  weights.max_inputs = 6;
+  weights.infer = infer_attention_weights;
   weights.evaluate = evaluate_attention_weights;
   weights.meaning = attention_weights_meaning;
   weights.shard = [](const ShardArgs& args) -> ShardRule {
     ShardRule rule{std::vector<Placement>(args.inputs.size()), std::vector<Placement>(1)};
     if (!cut_by_heads(args)) return rule;
     rule.inputs[0] = rule.inputs[1] = Placement::shard(2);
+    shard_optional(args, 2, &rule);
     rule.outputs = {Placement::shard(1)};
     return rule;
   };

@@ -1,9 +1,13 @@
 // Cases of attention that the tests of all devices build on.
 #pragma once
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <memory>
 #include <numeric>
+#include <string>
 #include <vector>
 
 #include "testing/op_case.h"
@@ -21,16 +25,83 @@ inline void add_dropout(int64_t batch, double rate, OpCase* c) {
   c->inputs.push_back(CaseInput::of(Tensor::from_ints({batch}, ordinals)));
 }
 
-// The gradient of a case of attention, with the out and lse that belong to its q, k, v.
+// The gradient of a case of attention, with the out and lse that belong to its inputs.
 inline OpCase backward(const OpCase& forward_case) {
   OpCase c = forward_case;
   c.op = "attention_grad";
   const std::vector<RefTensor> inputs = case_inputs(forward_case);
   const std::vector<RefTensor> results = reference(forward_case);
-  for (size_t i = 0; i < 3; ++i) c.inputs[i] = CaseInput::of(tensor_of(inputs[i]));
+  for (size_t i = 0; i < inputs.size(); ++i) c.inputs[i] = CaseInput::of(tensor_of(inputs[i]));
   c.inputs.insert(c.inputs.begin() + 3,
                   {CaseInput::of(tensor_of(results[0])), CaseInput::of(tensor_of(results[1])),
                    CaseInput::normal(results[0].shape, results[0].dtype)});
+  return c;
+}
+
+// Everything that attention can be asked for.
+struct Asked {
+  int64_t batch = 2, queries = 5, keys = 7, heads = 2, key_heads = 2, width = 8, value_width = 8;
+  std::string causal = "none";
+  std::vector<int32_t> lengths = {}, query_lengths = {};
+  int64_t left = -1, right = -1;  // -1: no bound
+  double softcap = 0;
+  int64_t bias_batch = 0, bias_heads = 0;  // 0: no bias
+  bool slopes = false;
+  double dropout = 0;
+  double scale = 0;  // 0: 1 / sqrt(width)
+  DType dtype = DType::f32;
+};
+
+inline std::string text_of(const Asked& s) {
+  return fmt::format(
+      "{} B{} Sq{} Sk{} H{}/{} D{}/{} {} lengths {}/{} window {},{} cap {} bias {}x{}{} dropout {}",
+      name_of(s.dtype), s.batch, s.queries, s.keys, s.heads, s.key_heads, s.width, s.value_width, s.causal,
+      s.lengths.size(), s.query_lengths.size(), s.left, s.right, s.softcap, s.bias_batch, s.bias_heads,
+      s.slopes ? " slopes" : "", s.dropout);
+}
+
+// Of q, k, v and what is asked for but dropout.
+inline void add_masks(const Asked& s, OpCase* c) {
+  const auto ids = [&](const char* name, const std::vector<int32_t>& values) {
+    if (values.empty()) return;
+    c->attrs.set(name, true);
+    c->inputs.push_back(CaseInput::of(Tensor::from_ints({s.batch}, values)));
+  };
+  const auto width = static_cast<double>(std::max<int64_t>(1, s.width));
+  c->attrs.set("causal", s.causal);
+  c->attrs.set("scale", s.scale != 0 ? s.scale : 1 / std::sqrt(width));
+  c->attrs.set("lengths", false);
+  ids("lengths", s.lengths);
+  ids("query_lengths", s.query_lengths);
+  if (s.left >= 0) c->attrs.set("window_left", s.left);
+  if (s.right >= 0) c->attrs.set("window_right", s.right);
+  if (s.softcap > 0) c->attrs.set("softcap", s.softcap);
+  if (s.bias_batch > 0) {
+    c->attrs.set("bias", true);
+    c->inputs.push_back(CaseInput::normal({s.bias_batch, s.bias_heads, s.queries, s.keys}));
+  }
+  if (s.slopes) {
+    c->attrs.set("slopes", true);
+    c->inputs.push_back(CaseInput::uniform({s.heads}, 0.05, 0.5).constant());
+  }
+}
+
+inline OpCase forward(const Asked& s) {
+  OpCase c{"attention",
+           {CaseInput::normal({s.batch, s.queries, s.heads, s.width}, s.dtype),
+            CaseInput::normal({s.batch, s.keys, s.key_heads, s.width}, s.dtype),
+            CaseInput::normal({s.batch, s.keys, s.key_heads, s.value_width}, s.dtype)}};
+  add_masks(s, &c);
+  add_dropout(s.batch, s.dropout, &c);
+  return c;
+}
+
+// By out and lse, of q, k, v and a bias.
+inline OpCase every_gradient(const Asked& s) {
+  OpCase c = backward(forward(s));
+  c.attrs.set("dlse", true);
+  c.inputs.insert(c.inputs.end() - (s.dropout > 0 ? 2 : 0), CaseInput::normal({s.batch, s.heads, s.queries}));
+  if (s.bias_batch > 0) c.attrs.set("bias_gradient", true);
   return c;
 }
 

@@ -11,6 +11,7 @@
 #include "kernel/cpu/philox_patch-inl.h"
 #include "kernel/cpu/softmax-inl.h"
 #include "ops/attention/attention_kernel.h"
+#include "ops/attention/attention_rule_kernel.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace floe {
@@ -53,28 +54,32 @@ void forward_task(const AttentionSpec& s, const AttentionData& data, float* out,
     state[i] = OnlineRow();
   }
   zero_rows(out, count, out_row, s.value_width);
-  const int64_t length = data.length(s, b);
-  const int64_t last = s.seen(length, first + count - 1);
-  for (int64_t k0 = 0; k0 < last; k0 += kKeys) {
+  const AttentionRow row = data.row(s, b);
+  const int64_t live = HWY_MAX(int64_t{0}, HWY_MIN(count, row.queries - first));
+  const int64_t last = live == 0 ? 0 : s.end(row, first + live - 1);
+  const bool windowed = s.window_left != AttentionSpec::kFar;
+  for (int64_t k0 = s.begin(row, first) / kKeys * kKeys; k0 < last; k0 += kKeys) {
     const int64_t keys = HWY_MIN(kKeys, last - k0);
     transpose_keys([&](int64_t j) { return k + (k0 + j) * s.k.row; }, keys, s.width, keys_t);
     copy_rows(v + k0 * s.v.row, s.v.row, keys, s.value_width, values);
-    for (int64_t i = 0; i < count; i += kTileRows) {
-      const int64_t rows = HWY_MIN(kTileRows, count - i);
-      int64_t seen[kTileRows];
+    for (int64_t i = 0; i < live; i += kTileRows) {
+      const int64_t rows = HWY_MIN(kTileRows, live - i);
+      int64_t seen[kTileRows], begin[kTileRows];
       for (int64_t r = 0; r < rows; ++r) {
-        seen[r] = HWY_MAX(int64_t{0}, HWY_MIN(kKeys, s.seen(length, first + i + r) - k0));
+        seen[r] = HWY_MAX(int64_t{0}, HWY_MIN(kKeys, s.end(row, first + i + r) - k0));
+        begin[r] = HWY_MAX(int64_t{0}, HWY_MIN(seen[r], s.begin(row, first + i + r) - k0));
       }
-      if (seen[rows - 1] == 0) continue;
+      if (seen[rows - 1] == 0 || begin[0] == kKeys) continue;
       const int64_t groups = (seen[rows - 1] + 3) / 4;
       if (s.dropout) {
         philox_patch({static_cast<uint32_t>(*data.seed), s.op_id, static_cast<uint32_t>(data.ordinals[b]),
                       static_cast<uint32_t>(h), first + i, rows, k0 / 4, groups},
                      words);
       }
+      const LogitRule rule = logit_rule(s, data, {b, h, first + i, k0, row.lag});
       attend({rows, s.width, s.value_width, q + i * s.q.row, s.q.row, keys_t, values, s.value_width, seen,
               s.scale, s.dropout ? words : nullptr, 4 * groups, s.threshold, state + i, out + i * out_row,
-              out_row, scores});
+              out_row, scores, windowed || !s.plain_logits() ? &rule : nullptr, windowed ? begin : nullptr});
     }
   }
   for (int64_t i = 0; i < count; ++i) {
@@ -95,18 +100,18 @@ void weights_task(const AttentionSpec& s, const AttentionData& data, float* weig
   const float* q = data.q + b * s.q.batch + first * s.q.row + h * s.q.head;
   const float* k = data.k + b * s.k.batch + h / (s.heads / s.key_heads) * s.k.head;
   weights += ((b * s.heads + h) * s.queries + first) * s.keys;
-  const int64_t length = data.length(s, b);
-  const int64_t last = s.seen(length, first + count - 1);
+  const AttentionRow row = data.row(s, b);
+  const int64_t last = s.end(row, first + count - 1);
   for (int64_t k0 = 0; k0 < last; k0 += kKeys) {
     const int64_t keys = HWY_MIN(kKeys, last - k0);
     transpose_keys([&](int64_t j) { return k + (k0 + j) * s.k.row; }, keys, s.width, scratch);
     multiply({count, keys, s.width, q, s.q.row, 1, scratch, kKeys, weights + k0, s.keys, false});
   }
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t seen = s.seen(length, first + i);
-    float* row = weights + i * s.keys;
-    if (seen > 0) softmax_row(row, row, seen, s.scale);
-    for (int64_t j = seen; j < s.keys; ++j) row[j] = 0;
+    const int64_t seen = s.end(row, first + i);
+    float* to = weights + i * s.keys;
+    if (seen > 0) softmax_row(to, to, seen, s.scale);
+    for (int64_t j = seen; j < s.keys; ++j) to[j] = 0;
   }
 }
 
@@ -132,25 +137,21 @@ HWY_EXPORT(weights_scratch);
 HWY_EXPORT(weights_task);
 
 bool floats_then_ids(const KernelSignature& signature, size_t floats) {
+  const AttentionInputs at = AttentionInputs::of(*signature.attrs, floats);
   for (size_t i = 0; i < signature.inputs.size(); ++i) {
-    if (signature.inputs[i] != (i < floats ? DType::f32 : DType::i32)) return false;
+    if (signature.inputs[i] != (i < floats || at.is_float(i) ? DType::f32 : DType::i32)) return false;
   }
   return true;
 }
 
 BoundKernel bind_forward(const KernelCall& call) {
-  const AttentionSpec s = AttentionSpec::of(call.attrs, call.inputs[0], call.inputs[1], call.inputs[2]);
+  const AttentionSpec s = AttentionSpec::of(call.attrs, call.inputs, 3);
   const int64_t scratch = (HWY_DYNAMIC_DISPATCH(forward_scratch)(s) + 15) / 16 * 16;
   const int64_t tasks = HWY_DYNAMIC_DISPATCH(forward_tasks)(s);
   return {
       static_cast<size_t>(scratch * call.threads) * sizeof(float), [s, scratch, tasks](const KernelRun& run) {
         AttentionData data{run.inputs[0].as<float>(), run.inputs[1].as<float>(), run.inputs[2].as<float>()};
-        size_t next = 3;
-        if (s.lengths) data.lengths = run.inputs[next++].as<int32_t>();
-        if (s.dropout) {
-          data.seed = run.inputs[next].as<int32_t>();
-          data.ordinals = run.inputs[next + 1].as<int32_t>();
-        }
+        data.set_optional(s.at, run.inputs);
         run.pool->run(tasks, [&](int64_t task, int worker) {
           HWY_DYNAMIC_DISPATCH(forward_task)
           (s, data, run.outputs[0].as<float>(), run.outputs[1].as<float>(), task,
@@ -160,13 +161,13 @@ BoundKernel bind_forward(const KernelCall& call) {
 }
 
 BoundKernel bind_weights(const KernelCall& call) {
-  const AttentionSpec s = AttentionSpec::of(call.attrs, call.inputs[0], call.inputs[1], call.inputs[1]);
+  const AttentionSpec s = AttentionSpec::of(call.attrs, call.inputs, 2);
   const int64_t scratch = (HWY_DYNAMIC_DISPATCH(weights_scratch)(s) + 15) / 16 * 16;
   const int64_t tasks = HWY_DYNAMIC_DISPATCH(forward_tasks)(s);
   return {
       static_cast<size_t>(scratch * call.threads) * sizeof(float), [s, scratch, tasks](const KernelRun& run) {
         AttentionData data{run.inputs[0].as<float>(), run.inputs[1].as<float>()};
-        if (s.lengths) data.lengths = run.inputs[2].as<int32_t>();
+        data.set_optional(s.at, run.inputs);
         run.pool->run(tasks, [&](int64_t task, int worker) {
           HWY_DYNAMIC_DISPATCH(weights_task)
           (s, data, run.outputs[0].as<float>(), task, static_cast<float*>(run.workspace) + worker * scratch);
@@ -188,7 +189,10 @@ void add_attention_cpu(KernelTable& table) {
   Kernel weights;
   weights.op = "attention_weights";
   weights.name = "attention_weights.f32";
-  weights.supports = [](const KernelSignature& signature) { return floats_then_ids(signature, 2); };
+  // A picture for a person: what is rarer than lengths is left to the meaning.
+  weights.supports = [](const KernelSignature& signature) {
+    return floats_then_ids(signature, 2) && !AttentionSpec::is_general(*signature.attrs);
+  };
   weights.bind = bind_weights;
   weights.strided_inputs = 0b11;
   table.add(std::move(weights));

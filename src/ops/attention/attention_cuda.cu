@@ -8,20 +8,27 @@ namespace floe {
 namespace {
 
 bool floats_then_ids(const KernelSignature& signature, DType dtype, size_t floats, size_t lse) {
+  const AttentionInputs at = AttentionInputs::of(*signature.attrs, floats);
   for (size_t i = 0; i < signature.inputs.size(); ++i) {
-    const DType want = i >= floats ? DType::i32 : (i == lse ? DType::f32 : dtype);
+    const DType want = i == lse || at.is_float(i) ? DType::f32 : (i >= floats ? DType::i32 : dtype);
     if (signature.inputs[i] != want) return false;
   }
   return true;
 }
 constexpr size_t kNoLse = ~size_t{0};
 
-// lengths, seed and ordinals, which follow the tensors.
-AttentionProblem with_ids(AttentionProblem problem, const AttentionSpec& spec, const KernelRun& run,
-                          size_t next) {
-  problem.lengths = spec.lengths ? run.inputs[next++].as<int32_t>() : nullptr;
-  problem.seed = spec.dropout ? run.inputs[next].as<int32_t>() : nullptr;
-  problem.ordinals = spec.dropout ? run.inputs[next + 1].as<int32_t>() : nullptr;
+// The optional inputs, which follow the tensors.
+AttentionProblem with_optional(AttentionProblem problem, const AttentionInputs& at, const KernelRun& run) {
+  const auto set = [&]<class T>(size_t input, const T*& to) {
+    to = input == AttentionInputs::kAbsent ? nullptr : run.inputs[input].as<T>();
+  };
+  set(at.lengths, problem.lengths);
+  set(at.query_lengths, problem.query_lengths);
+  set(at.bias, problem.bias);
+  set(at.slopes, problem.slopes);
+  set(at.dlse, problem.dlse);
+  set(at.seed, problem.seed);
+  set(at.ordinals, problem.ordinals);
   return problem;
 }
 
@@ -49,16 +56,17 @@ bool is_long(const AttentionProblem& s) {
 
 template <class T>
 BoundKernel bind_forward(const KernelCall& call) {
-  const AttentionSpec spec = AttentionSpec::of(call.attrs, call.inputs[0], call.inputs[1], call.inputs[2]);
+  const AttentionSpec spec = AttentionSpec::of(call.attrs, call.inputs, 3);
   BoundKernel bound;
-  bound.run = [spec, problem = AttentionProblem::of(spec)](const KernelRun& run) {
+  bound.run = [at = spec.at, problem = AttentionProblem::of(spec)](const KernelRun& run) {
     AttentionPointers data;
     data.q = run.inputs[0].data;
     data.k = run.inputs[1].data;
     data.v = run.inputs[2].data;
     data.to_out = run.outputs[0].data;
     data.to_lse = run.outputs[1].as<float>();
-    const AttentionProblem s = with_ids(problem, spec, run, 3);
+    const AttentionProblem s = with_optional(problem, at, run);
+    if (s.general) return queue_plain_forward<T>(s, data, run.stream);
     if constexpr (sizeof(T) == 2) {
       if (fits_mma<T>(s, data)) {
         if (is_long(s) && wgmma_takes<T>(s, data) && device_is_sm90()) {
@@ -74,14 +82,14 @@ BoundKernel bind_forward(const KernelCall& call) {
 
 template <class T>
 BoundKernel bind_weights(const KernelCall& call) {
-  const AttentionSpec spec = AttentionSpec::of(call.attrs, call.inputs[0], call.inputs[1], call.inputs[1]);
+  const AttentionSpec spec = AttentionSpec::of(call.attrs, call.inputs, 2);
   BoundKernel bound;
-  bound.run = [spec, problem = AttentionProblem::of(spec)](const KernelRun& run) {
+  bound.run = [at = spec.at, problem = AttentionProblem::of(spec)](const KernelRun& run) {
     AttentionPointers data;
     data.q = run.inputs[0].data;
     data.k = run.inputs[1].data;
     data.weights = run.outputs[0].as<float>();
-    queue_plain_weights<T>(with_ids(problem, spec, run, 2), data, run.stream);
+    queue_plain_weights<T>(with_optional(problem, at, run), data, run.stream);
   };
   return bound;
 }
@@ -92,12 +100,13 @@ BoundKernel bind_grad(const KernelCall& call) {
   BoundKernel bound;
   WgmmaGradPlan plan;
   if (sizeof(T) == 2) {
-    plan = WgmmaGradPlan::of(AttentionProblem::of(spec), spec.lengths, spec.dropout);
+    if (!spec.general) plan = WgmmaGradPlan::of(AttentionProblem::of(spec), spec.lengths, spec.dropout);
     // Whether it fits is known with the data.
     bound.workspace =
         std::max(plan.bytes, static_cast<size_t>(spec.batch * spec.heads * spec.queries) * sizeof(float));
   }
-  bound.run = [spec, plan, problem = AttentionProblem::of(spec)](const KernelRun& run) {
+  bound.run = [at = spec.at, bias_gradient = spec.bias_gradient, plan,
+               problem = AttentionProblem::of(spec)](const KernelRun& run) {
     AttentionPointers data;
     data.q = run.inputs[0].data;
     data.k = run.inputs[1].data;
@@ -109,7 +118,9 @@ BoundKernel bind_grad(const KernelCall& call) {
     data.dk = run.outputs[1].data;
     data.dv = run.outputs[2].data;
     data.workspace = static_cast<float*>(run.workspace);
-    const AttentionProblem s = with_ids(problem, spec, run, 6);
+    if (bias_gradient) data.dbias = run.outputs[3].as<float>();
+    const AttentionProblem s = with_optional(problem, at, run);
+    if (s.general) return queue_plain_grad<T>(s, data, run.stream);
     if constexpr (sizeof(T) == 2) {
       if (fits_mma<T>(s, data)) {
         if (plan.taken) return queue_wgmma_grad<T>(s, plan, data, run.stream);
@@ -140,7 +151,7 @@ void add_of(DType dtype, KernelTable& table) {
 
   Kernel weights = named("attention_weights");
   weights.supports = [dtype](const KernelSignature& signature) {
-    return floats_then_ids(signature, dtype, 2, kNoLse);
+    return floats_then_ids(signature, dtype, 2, kNoLse) && !AttentionSpec::is_general(*signature.attrs);
   };
   weights.bind = bind_weights<T>;
   weights.strided_inputs = 0b11;

@@ -2,10 +2,11 @@
 // queued.
 //
 // Three families. The plain one (attention_plain_cuda.cu, attention_grad_plain_cuda.cu) computes in f32 for
-// every storage type, head size and alignment. The one on tensor cores (attention_mma_cuda.cu,
+// every storage type, head size, alignment and feature. The one on tensor cores (attention_mma_cuda.cu,
 // attention_grad_mma_cuda.cu) takes 2-byte types whose head sizes are multiples of 8, up to 256. Those of
 // sm_90 (attention_wgmma_cuda.cu, attention_grad_wgmma_cuda.cu) take of these the long sequences.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 
 #include "kernel/cuda/half_types.cuh"
@@ -22,6 +23,15 @@ struct AttentionProblem {
   float keep_factor = 1;
   uint32_t op_id = 0;
   const int32_t *lengths = nullptr, *seed = nullptr, *ordinals = nullptr;  // null where there are none
+
+  // What the plain kernels alone know (attention.h); `general` where any of it is asked for.
+  bool general = false, top_left = false;
+  int window_left = kFar, window_right = kFar;
+  float softcap = 0;
+  int64_t bias_batch = 0, bias_head = 0;
+  const int32_t* query_lengths = nullptr;
+  const float *bias = nullptr, *slopes = nullptr, *dlse = nullptr;
+  static constexpr int kFar = 1 << 30;  // beyond every key
 
   static AttentionProblem of(const AttentionSpec& s) {
     AttentionProblem p{static_cast<int>(s.batch),
@@ -44,6 +54,15 @@ struct AttentionProblem {
     p.threshold = s.threshold;
     p.keep_factor = s.keep_factor;
     p.op_id = s.op_id;
+    p.general = s.general;
+    p.top_left = s.causal == AttentionSpec::Causal::top_left;
+    p.window_left = static_cast<int>(std::min<int64_t>(s.window_left, kFar));
+    p.window_right = s.causal == AttentionSpec::Causal::none
+                         ? static_cast<int>(std::min<int64_t>(s.window_right, kFar))
+                         : 0;
+    p.softcap = s.softcap;
+    p.bias_batch = s.bias_batch;
+    p.bias_head = s.bias_head;
     return p;
   }
 
@@ -51,6 +70,27 @@ struct AttentionProblem {
   __device__ int length(int b) const { return lengths == nullptr ? keys : ::max(0, ::min(keys, lengths[b])); }
   // How many keys query i sees of a row with `length`: the first ones, never fewer than query i - 1.
   __device__ int seen(int length, int i) const { return ::max(0, ::min(length, i + 1 + diagonal)); }
+  // A batch row, as AttentionRow.
+  struct Row {
+    int length, queries, lag;
+  };
+  __device__ Row row(int b) const {
+    Row row{length(b), queries, 0};
+    if (query_lengths != nullptr) row.queries = ::max(0, ::min(queries, query_lengths[b]));
+    if (!top_left) row.lag = query_lengths == nullptr ? keys - queries : row.length - row.queries;
+    return row;
+  }
+  // Query i sees the keys begin() to end() - 1; neither falls from one query to the next that exists.
+  __device__ int end(const Row& row, int i) const {
+    const int64_t n = static_cast<int64_t>(i) + row.lag + window_right + 1;
+    if (i >= row.queries || n < 0) return 0;
+    return n < row.length ? static_cast<int>(n) : row.length;
+  }
+  __device__ int begin(const Row& row, int i) const {
+    const int64_t n = static_cast<int64_t>(i) + row.lag - window_left;
+    const int last = end(row, i);
+    return n < 0 ? 0 : (n < last ? static_cast<int>(n) : last);
+  }
   __device__ bool drops() const { return ordinals != nullptr; }
   __device__ bool kept(uint32_t word) const { return (word >> 8) >= threshold; }
 };
@@ -62,7 +102,7 @@ struct AttentionPointers {
   const void *out = nullptr, *dout = nullptr;  // of the gradient
   const float* lse = nullptr;
   void *to_out = nullptr, *dq = nullptr, *dk = nullptr, *dv = nullptr;
-  float *to_lse = nullptr, *weights = nullptr, *workspace = nullptr;
+  float *to_lse = nullptr, *weights = nullptr, *workspace = nullptr, *dbias = nullptr;
 };
 
 // What every kernel of the gradient reads and writes, into its own arguments.

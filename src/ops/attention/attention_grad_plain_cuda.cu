@@ -22,7 +22,7 @@ struct GradTiles {
   float *a, *b;  // operands
   float *p, *g;  // [query][key]
   float *lse, *delta;
-  int* seen;
+  int *begin, *seen;  // the keys of each query
   __device__ GradTiles() {
     a = dynamic_shared<float>();
     b = a + kPlainFloats;
@@ -30,25 +30,31 @@ struct GradTiles {
     g = p + kPlainFloats;
     lse = g + kPlainFloats;
     delta = lse + kPlainTile;
-    seen = reinterpret_cast<int*>(delta + kPlainTile);
+    begin = reinterpret_cast<int*>(delta + kPlainTile);
+    seen = begin + kPlainTile;
   }
 };
-constexpr size_t kGradBytes = (4 * kPlainFloats + 3 * kPlainTile) * sizeof(float);
+constexpr size_t kGradBytes = (4 * kPlainFloats + 4 * kPlainTile) * sizeof(float);
 
 // Where a tile of queries of a head meets a tile of keys.
 struct Meeting {
   int b, h, q0, queries, k0, keys;
 };
 
+// Whether a query of the meeting sees a key of it.
+__device__ bool meet(const AttentionProblem& s, const Meeting& m, const AttentionProblem::Row& row) {
+  return s.end(row, m.q0 + m.queries - 1) > m.k0 && s.begin(row, m.q0) < m.k0 + m.keys;
+}
+
 template <class T>
 __device__ int64_t out_at(const AttentionProblem& s, const Meeting& m) {
   return ((m.b * static_cast<int64_t>(s.queries) + m.q0) * s.heads + m.h) * s.value_width;
 }
 
-// lse, delta = sum(dout * out) and the number of keys seen of the tile's queries.
+// lse, delta = sum(dout * out) - dlse and the keys seen of the tile's queries.
 template <class T>
-__device__ void load_rows_of_queries(const PlainGrad<T>& f, const Meeting& m, int length,
-                                     const GradTiles& t) {
+__device__ void load_rows_of_queries(const PlainGrad<T>& f, const Meeting& m,
+                                     const AttentionProblem::Row& row, const GradTiles& t) {
   const AttentionProblem& s = f.s;
   const int r = static_cast<int>(threadIdx.x) / 4;
   const int lane = static_cast<int>(threadIdx.x) % 4;
@@ -62,18 +68,21 @@ __device__ void load_rows_of_queries(const PlainGrad<T>& f, const Meeting& m, in
   delta += __shfl_xor_sync(0xffffffffu, delta, 1);
   delta += __shfl_xor_sync(0xffffffffu, delta, 2);
   if (lane == 0) {
+    const int64_t at = (m.b * static_cast<int64_t>(s.heads) + m.h) * s.queries + m.q0 + r;
+    const bool there = r < m.queries;
+    if (there && s.dlse != nullptr) delta -= s.dlse[at];
     t.delta[r] = delta;
-    t.lse[r] =
-        r < m.queries ? f.lse[(m.b * static_cast<int64_t>(s.heads) + m.h) * s.queries + m.q0 + r] : -INFINITY;
-    t.seen[r] = r < m.queries ? s.seen(length, m.q0 + r) : 0;
+    t.lse[r] = there ? f.lse[at] : -INFINITY;
+    t.begin[r] = there ? s.begin(row, m.q0 + r) : 0;
+    t.seen[r] = there ? s.end(row, m.q0 + r) : 0;
   }
 }
 
 // For each query and key of the meeting, with m = mask / (1 - rate):
-//   t.p = p m, t.g = scale * p * (m * dout v^T - delta); 0 where the query does not see the key.
-// Begins and ends with a barrier.
-template <class T>
-__device__ void recompute(const PlainGrad<T>& f, const Meeting& m, const GradTiles& t) {
+//   t.p = p m, t.g = p * (m * dout v^T - delta), by the logit, or times its derivative, by the product; 0
+// where the query does not see the key. Begins and ends with a barrier.
+template <bool kByLogits = false, class T>
+__device__ void recompute(const PlainGrad<T>& f, const Meeting& m, int lag, const GradTiles& t) {
   const AttentionProblem& s = f.s;
   const int tx = static_cast<int>(threadIdx.x) % 16;
   const int ty = static_cast<int>(threadIdx.x) / 16;
@@ -122,13 +131,15 @@ __device__ void recompute(const PlainGrad<T>& f, const Meeting& m, const GradTil
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
       const int at = r * kPlainPitch + 4 * group + e;
-      const bool live = m.k0 + 4 * group + e < t.seen[r] && lse != -INFINITY;
-      const float p = live ? expf(t.p[at] * s.scale - lse) : 0.0f;
+      const int key = m.k0 + 4 * group + e;
+      const bool live = key >= t.begin[r] && key < t.seen[r] && lse != -INFINITY;
+      float cap = 1;
+      const float p = live ? expf(plain_logit(s, t.p[at], {m.b, m.h, m.q0 + r, key, lag}, &cap) - lse) : 0.0f;
       float mask = 1;
       if (s.drops()) mask = s.kept(words[e]) ? s.keep_factor : 0.0f;
       const float g = mask == 0 ? 0.0f : t.g[at] * mask;
       t.p[at] = mask == 0 ? 0.0f : p * mask;
-      t.g[at] = live ? p * s.scale * (g - delta) : 0.0f;
+      t.g[at] = live ? p * (kByLogits ? 1.0f : s.scale * cap) * (g - delta) : 0.0f;
     }
   }
   __syncthreads();
@@ -145,16 +156,16 @@ __global__ __launch_bounds__(kPlainThreads, 1) void plain_grad_keys_kernel(const
   const int row = static_cast<int>(blockIdx.x) / f.parts / f.tiles;
   const int b = row / s.key_heads;
   const int key_head = row % s.key_heads;
-  const int length = s.length(b);
-  const int keys = ::min(kPlainTile, length - k0);
+  const AttentionProblem::Row b_row = s.row(b);
+  const int keys = ::min(kPlainTile, b_row.length - k0);
   float dk[4][4] = {}, dv[4][4] = {};
   for (int member = 0; member < s.group() && keys > 0; ++member) {
-    for (int q0 = 0; q0 < s.queries; q0 += kPlainTile) {
-      const Meeting m{b, key_head * s.group() + member, q0, ::min(kPlainTile, s.queries - q0), k0, keys};
-      if (s.seen(length, q0 + m.queries - 1) <= k0) continue;
+    for (int q0 = 0; q0 < b_row.queries; q0 += kPlainTile) {
+      const Meeting m{b, key_head * s.group() + member, q0, ::min(kPlainTile, b_row.queries - q0), k0, keys};
+      if (!meet(s, m, b_row)) continue;
       __syncthreads();
-      load_rows_of_queries(f, m, length, t);
-      recompute(f, m, t);
+      load_rows_of_queries(f, m, b_row, t);
+      recompute(f, m, b_row.lag, t);
       load_plain_tile(f.q + b * s.q.batch + q0 * s.q.row + m.h * s.q.head, s.q.row, m.queries, first, s.width,
                       f.q_vectors, t.a);
       load_plain_tile(f.dout + out_at<T>(s, m), static_cast<int64_t>(s.heads) * s.value_width, m.queries,
@@ -163,10 +174,10 @@ __global__ __launch_bounds__(kPlainThreads, 1) void plain_grad_keys_kernel(const
       for (int i = 0; i < m.queries; ++i) {
         const float4 x = *reinterpret_cast<const float4*>(t.a + i * kPlainPitch + 4 * tx);
         const float4 y = *reinterpret_cast<const float4*>(t.b + i * kPlainPitch + 4 * tx);
-        const int seen = t.seen[i] - k0;
+        const int begin = t.begin[i] - k0, seen = t.seen[i] - k0;
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
-          if (4 * ty + j >= seen) continue;
+          if (4 * ty + j >= seen || 4 * ty + j < begin) continue;
           const float p = t.p[i * kPlainPitch + 4 * ty + j];
           const float g = t.g[i * kPlainPitch + 4 * ty + j];
           dk[j][0] = fmaf(g, x.x, dk[j][0]);
@@ -205,23 +216,24 @@ __global__ __launch_bounds__(kPlainThreads, 1) void plain_grad_queries_kernel(co
   const int first = static_cast<int>(blockIdx.x) % f.parts * kPlainTile;
   const int q0 = static_cast<int>(blockIdx.x) / f.parts % f.tiles * kPlainTile;
   const int row = static_cast<int>(blockIdx.x) / f.parts / f.tiles;
-  Meeting m{row / s.heads, row % s.heads, q0, ::min(kPlainTile, s.queries - q0), 0, 0};
-  const int length = s.length(m.b);
-  const int last = s.seen(length, q0 + m.queries - 1);
+  const int b = row / s.heads;
+  const AttentionProblem::Row b_row = s.row(b);
+  Meeting m{b, row % s.heads, q0, ::max(0, ::min(kPlainTile, b_row.queries - q0)), 0, 0};
+  const int last = m.queries > 0 ? s.end(b_row, q0 + m.queries - 1) : 0;
   const T* k = f.k + m.b * s.k.batch + m.h / s.group() * s.k.head;
   float dq[4][4] = {};
-  load_rows_of_queries(f, m, length, t);
-  for (int k0 = 0; k0 < last; k0 += kPlainTile) {
+  load_rows_of_queries(f, m, b_row, t);
+  for (int k0 = s.begin(b_row, q0) / kPlainTile * kPlainTile; k0 < last; k0 += kPlainTile) {
     m.k0 = k0;
     m.keys = ::min(kPlainTile, last - k0);
-    recompute(f, m, t);
+    recompute(f, m, b_row.lag, t);
     load_plain_tile(k + k0 * s.k.row, s.k.row, m.keys, first, s.width, f.k_vectors, t.b);
     __syncthreads();
     for (int j = 0; j < m.keys; ++j) {
       const float4 x = *reinterpret_cast<const float4*>(t.b + j * kPlainPitch + 4 * tx);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        if (k0 + j >= t.seen[4 * ty + i]) continue;
+        if (k0 + j >= t.seen[4 * ty + i] || k0 + j < t.begin[4 * ty + i]) continue;
         const float g = t.g[(4 * ty + i) * kPlainPitch + j];
         dq[i][0] = fmaf(g, x.x, dq[i][0]);
         dq[i][1] = fmaf(g, x.y, dq[i][1]);
@@ -232,12 +244,56 @@ __global__ __launch_bounds__(kPlainThreads, 1) void plain_grad_queries_kernel(co
   }
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    if (4 * ty + i >= m.queries) continue;
+    if (4 * ty + i >= s.queries - q0) continue;
     T* to = f.dq + m.b * s.dq.batch + (q0 + 4 * ty + i) * s.dq.row + m.h * s.dq.head;
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
       const int feature = first + 4 * tx + e;
       if (feature < s.width) to[feature] = from_float<T>(dq[i][e]);
+    }
+  }
+}
+
+// The gradient of the bias: a block owns a tile of queries and keys of one of its heads, and computes the
+// gradients of their logits again for every batch row and head that shares it.
+template <class T>
+__global__ __launch_bounds__(kPlainThreads, 1) void plain_grad_bias_kernel(const PlainGrad<T> f,
+                                                                           float* dbias) {
+  const AttentionProblem& s = f.s;
+  const GradTiles t;
+  const int tx = static_cast<int>(threadIdx.x) % 16;
+  const int ty = static_cast<int>(threadIdx.x) / 16;
+  const int k0 = static_cast<int>(blockIdx.x) % f.parts * kPlainTile;
+  const int q0 = static_cast<int>(blockIdx.x) / f.parts % f.tiles * kPlainTile;
+  const int row = static_cast<int>(blockIdx.x) / f.parts / f.tiles;
+  const int heads = s.bias_head == 0 ? 1 : s.heads;
+  const int first_b = row / heads, first_h = row % heads;
+  const int last_b = s.bias_batch == 0 ? s.batch : first_b + 1;
+  const int last_h = s.bias_head == 0 ? s.heads : first_h + 1;
+  float sums[4][4] = {};
+  for (int b = first_b; b < last_b; ++b) {
+    const AttentionProblem::Row b_row = s.row(b);
+    for (int h = first_h; h < last_h; ++h) {
+      const Meeting m{
+          b, h, q0, ::min(kPlainTile, b_row.queries - q0), k0, ::min(kPlainTile, b_row.length - k0)};
+      if (m.queries <= 0 || m.keys <= 0 || !meet(s, m, b_row)) continue;
+      __syncthreads();
+      load_rows_of_queries(f, m, b_row, t);
+      recompute<true>(f, m, b_row.lag, t);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) sums[i][j] += t.g[(4 * ty + i) * kPlainPitch + tx + 16 * j];
+      }
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const int query = q0 + 4 * ty + i, key = k0 + tx + 16 * j;
+      if (query < s.queries && key < s.keys)
+        dbias[(static_cast<int64_t>(row) * s.queries + query) * s.keys + key] = sums[i][j];
     }
   }
 }
@@ -264,6 +320,13 @@ void queue_plain_grad(const AttentionProblem& s, const AttentionPointers& data, 
   const int64_t query_blocks = static_cast<int64_t>(s.batch) * s.heads * f.tiles * f.parts;
   launch("attention_grad (queries)", plain_grad_queries_kernel<T>,
          {dim3(static_cast<unsigned>(query_blocks)), dim3(kPlainThreads), kGradBytes}, stream, f);
+  if (data.dbias == nullptr) return;
+  f.parts = parts_of(s.keys);
+  const int64_t rows =
+      static_cast<int64_t>(s.bias_batch == 0 ? 1 : s.batch) * (s.bias_head == 0 ? 1 : s.heads);
+  launch("attention_grad (bias)", plain_grad_bias_kernel<T>,
+         {dim3(static_cast<unsigned>(rows * f.tiles * f.parts)), dim3(kPlainThreads), kGradBytes}, stream, f,
+         data.dbias);
 }
 
 template void queue_plain_grad<float>(const AttentionProblem&, const AttentionPointers&, void*);

@@ -2,6 +2,7 @@
 // run it.
 #include <limits>
 
+#include "ops/attention/attention_inputs_kernel.h"
 #include "ops/attention/attention_parts.h"
 #include "ops/broadcast/broadcast.h"
 #include "ops/elementwise/elementwise.h"
@@ -28,7 +29,9 @@ struct Scores {
   Dims dims;     // [B, Hq, Sq, Sk]
   Value q, k;    // [B, Hq, S, D]
   Value seen;    // bool, broadcasts to dims; no value: all
-  Value values;  // scaled, -inf where not seen
+  Value live;    // bool [B, 1, Sq, 1], the queries that exist; no value: all
+  Value tanh;    // of the capped logits; no value: none
+  Value values;  // logits, -inf where not seen
 };
 
 // [B, S, Hkv, D] -> [B, Hq, S, D], each head repeated for its group of query heads. Keys beyond lengths
@@ -48,11 +51,51 @@ Value spread_heads(Builder& b, Value x, const Scores& s, Value lengths) {
   return reshape(b, x, {type.dim(0), s.dims[1], type.dim(1), type.dim(3)});
 }
 
+// [B, Sq, Hq, D] -> [B, Hq, Sq, D], with 0 for queries that do not exist, whatever lies there.
+Value of_queries(Builder& b, Value x, const Scores& s) {
+  x = swap_heads(b, cast(b, x, s.wide));
+  return s.live ? select(b, s.live, x, like(b, x, 0)) : x;
+}
+
 // The gradient of spread_heads.
 Value gather_heads(Builder& b, Value x, const Type& type) {
   const Dim groups = Dim(b.type(x).dim(1).constant() / type.dim(2).constant());
   x = reshape(b, x, {type.dim(0), type.dim(2), groups, type.dim(1), type.dim(3)});
   return cast(b, swap_heads(b, reduce_sum(b, x, {2}, /*keep=*/false)), type.dtype);
+}
+
+// i32 [B or 1, 1, Sq, 1]: the key where each query stands.
+Value places_of(Builder& b, const AttentionArgs& args, const Dims& dims) {
+  const Dims column{Dim(1), Dim(1), dims[2], Dim(1)};
+  if (args.causal == Causal::top_left) return iota(b, column, 2);
+  if (!args.query_lengths) return iota(b, column, 2, dims[3] - dims[2]);
+  const auto count_of = [&](Value lengths, const Dim& most) {
+    const Value all = iota(b, {Dim(1)}, 0, most);
+    return lengths ? elementwise(b, "min", {elementwise(b, "max", {lengths, like(b, lengths, 0)}), all})
+                   : all;
+  };
+  const Value lag = sub(b, count_of(args.lengths, dims[3]), count_of(args.query_lengths, dims[2]));
+  return add(b, iota(b, column, 2), reshape(b, lag, {dims[0], Dim(1), Dim(1), Dim(1)}));
+}
+
+// Sets `seen` and `live`.
+void mask_scores(Builder& b, const AttentionArgs& args, Value places, Scores* s) {
+  const Value keys = iota(b, {Dim(1), Dim(1), Dim(1), s->dims[3]}, 3);
+  const auto demand = [&](Value condition) {
+    s->seen = s->seen ? elementwise(b, "logical_and", {s->seen, condition}) : condition;
+  };
+  const auto per_row = [&](Value x) { return reshape(b, x, {s->dims[0], Dim(1), Dim(1), Dim(1)}); };
+  const auto moved = [&](int64_t by) {
+    return by == 0 ? places : add(b, places, b.scalar(static_cast<double>(by), DType::i32));
+  };
+  if (args.lengths) demand(elementwise(b, "lt", {keys, per_row(args.lengths)}));
+  if (args.causal != Causal::none) demand(elementwise(b, "le", {keys, places}));
+  if (args.window_right) demand(elementwise(b, "le", {keys, moved(*args.window_right)}));
+  if (args.window_left) demand(elementwise(b, "le", {moved(-*args.window_left), keys}));
+  if (!args.query_lengths) return;
+  s->live =
+      elementwise(b, "lt", {iota(b, {Dim(1), Dim(1), s->dims[2], Dim(1)}, 2), per_row(args.query_lengths)});
+  demand(s->live);
 }
 
 Scores scores_of(Builder& b, const AttentionArgs& args) {
@@ -61,20 +104,22 @@ Scores scores_of(Builder& b, const AttentionArgs& args) {
   Scores s;
   s.wide = q.dtype == DType::f64 ? q.dtype : DType::f32;
   s.dims = {q.dim(0), q.dim(2), q.dim(1), k.dim(1)};
-  s.q = swap_heads(b, cast(b, args.q, s.wide));
+  const Value places = places_of(b, args, s.dims);
+  mask_scores(b, args, places, &s);
+  s.q = of_queries(b, args.q, s);
   s.k = spread_heads(b, cast(b, args.k, s.wide), s, args.lengths);
-  const Dims key_row{Dim(1), Dim(1), Dim(1), s.dims[3]};
-  if (args.lengths) {
-    s.seen = elementwise(
-        b, "lt", {iota(b, key_row, 3), reshape(b, args.lengths, {s.dims[0], Dim(1), Dim(1), Dim(1)})});
-  }
-  if (args.causal != Causal::none) {
-    const Dim last = args.causal == Causal::top_left ? Dim(0) : s.dims[3] - s.dims[2];
-    const Value below =
-        elementwise(b, "le", {iota(b, key_row, 3), iota(b, {Dim(1), Dim(1), s.dims[2], Dim(1)}, 2, last)});
-    s.seen = s.seen ? elementwise(b, "logical_and", {s.seen, below}) : below;
-  }
   s.values = scale(b, product(b, s.q, s.k, false, true), *args.scale);  // [B, Hq, Sq, Sk]
+  if (args.softcap > 0) {
+    s.tanh = elementwise(b, "tanh", {scale(b, s.values, 1 / args.softcap)});
+    s.values = scale(b, s.tanh, args.softcap);
+  }
+  if (args.bias) s.values = add(b, s.values, cast(b, args.bias, s.wide));
+  if (args.slopes) {
+    const Value keys = iota(b, {Dim(1), Dim(1), Dim(1), s.dims[3]}, 3);
+    const Value distance = cast(b, elementwise(b, "abs", {sub(b, places, keys)}), s.wide);
+    const Value slopes = reshape(b, cast(b, args.slopes, s.wide), {Dim(1), s.dims[1], Dim(1), Dim(1)});
+    s.values = sub(b, s.values, mul(b, slopes, distance));
+  }
   if (s.seen) s.values = select(b, s.seen, s.values, like(b, s.values, -kInfinity));
   return s;
 }
@@ -116,27 +161,39 @@ Values attention_meaning(Builder& b, const Node& node, std::span<const Value> in
 }
 
 // p from lse; m = dropout's mask times 1/(1-rate):
-// dv = (p m)^T dout,  ds = p * (m * (dout v^T) - sum(dout * out)),  dq = scale * ds k,  dk = scale * ds^T q
+// dv = (p m)^T dout,  dlogits = p * (m * (dout v^T) - sum(dout * out) + dlse),  dbias = their sum,
+// ds = scale * dlogits * (1 - tanh^2),  dq = ds k,  dk = ds^T q
 Values attention_grad_meaning(Builder& b, const Node& node, std::span<const Value> inputs) {
   const AttentionArgs args = attention_args(node.attrs, inputs, 6);
+  const AttentionInputs at = AttentionInputs::of(node.attrs, 6);
   const Scores s = scores_of(b, args);
-  const Value lse = reshape(b, cast(b, inputs[4], s.wide), {s.dims[0], s.dims[1], s.dims[2], Dim(1)});
+  const Dims row{s.dims[0], s.dims[1], s.dims[2], Dim(1)};
+  const Value lse = reshape(b, cast(b, inputs[4], s.wide), row);
   const Value nothing = elementwise(b, "eq", {lse, like(b, lse, -kInfinity)});
   const Value p = elementwise(b, "exp", {sub(b, s.values, select(b, nothing, like(b, lse, 0), lse))});
   const Value v = spread_heads(b, cast(b, args.v, s.wide), s, args.lengths);
-  const Value out = swap_heads(b, cast(b, inputs[3], s.wide));
-  const Value dout = swap_heads(b, cast(b, inputs[5], s.wide));
-  const Value delta = reduce_sum(b, mul(b, dout, out), {3}, /*keep=*/true);
+  const Value out = of_queries(b, inputs[3], s);
+  const Value dout = of_queries(b, inputs[5], s);
+  Value delta = reduce_sum(b, mul(b, dout, out), {3}, /*keep=*/true);
+  if (at.dlse != AttentionInputs::kAbsent) {
+    const Value dlse = reshape(b, cast(b, inputs[at.dlse], s.wide), row);
+    delta = sub(b, delta, s.live ? select(b, s.live, dlse, like(b, dlse, 0)) : dlse);
+  }
   const Value dp = drop(b, product(b, dout, v, false, true), args, s);
-  const Value ds = scale(b, mul(b, p, sub(b, dp, delta)), *args.scale);
+  const Value by_logits = mul(b, p, sub(b, dp, delta));
+  Value ds = scale(b, by_logits, *args.scale);
+  if (s.tanh) ds = mul(b, ds, sub(b, b.scalar(1, s.wide), mul(b, s.tanh, s.tanh)));
   const auto transposed = [&](Value x) {
     return b.add("transpose", {x}, {{"perm", std::vector<int64_t>{0, 1, 3, 2}}});
   };
   const Value dq = swap_heads(b, product(b, ds, s.k, false, false));
   const Value dk = product(b, transposed(ds), s.q, false, false);
   const Value dv = product(b, transposed(drop(b, p, args, s)), dout, false, false);
-  return {cast(b, dq, b.type(args.q).dtype), gather_heads(b, dk, b.type(args.k)),
-          gather_heads(b, dv, b.type(args.v))};
+  Values all{cast(b, dq, b.type(args.q).dtype), gather_heads(b, dk, b.type(args.k)),
+             gather_heads(b, dv, b.type(args.v))};
+  if (node.attrs.flag("bias_gradient", false))
+    all.push_back(cast(b, sum_to(b, by_logits, b.type(args.bias)), DType::f32));
+  return all;
 }
 
 Values attention_weights_meaning(Builder& b, const Node& node, std::span<const Value> inputs) {

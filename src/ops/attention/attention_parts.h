@@ -8,9 +8,12 @@
 
 namespace floe {
 
-// Attributes and optional inputs by name; `first` is where the optional inputs (lengths, seed, ordinals)
-// begin.
+// Attributes and optional inputs by name; `first` is where the optional inputs begin.
 AttentionArgs attention_args(const Attrs& attrs, std::span<const Value> inputs, size_t first);
+
+std::vector<Type> infer_attention(const InferArgs& args);
+std::vector<Type> infer_attention_grad(const InferArgs& args);
+std::vector<Type> infer_attention_weights(const InferArgs& args);
 
 Values attention_meaning(Builder& b, const Node& node, std::span<const Value> inputs);
 Values attention_grad_meaning(Builder& b, const Node& node, std::span<const Value> inputs);

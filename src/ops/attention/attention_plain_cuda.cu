@@ -73,22 +73,25 @@ __global__ __launch_bounds__(kPlainThreads, 1) void plain_forward_kernel(const P
   const T* q = f.q + b * s.q.batch + q0 * s.q.row + h * s.q.head;
   const T* k = f.k + b * s.k.batch + key_head * s.k.head;
   const T* v = f.v + b * s.v.batch + key_head * s.v.head;
-  const int length = s.length(b);
-  const int last = s.seen(length, q0 + count - 1);
+  const AttentionProblem::Row b_row = s.row(b);
+  const int live = ::min(count, b_row.queries - q0);
+  const int last = live > 0 ? s.end(b_row, q0 + live - 1) : 0;
+  const int from = s.begin(b_row, q0) / kBlockKeys * kBlockKeys;
 
   RowState state[4];
-  int row_seen[4];
+  int row_begin[4], row_seen[4];
   float out[4][kQuads][4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    row_seen[i] = 4 * ty + i < count ? s.seen(length, q0 + 4 * ty + i) : 0;
+    row_seen[i] = 4 * ty + i < live ? s.end(b_row, q0 + 4 * ty + i) : 0;
+    row_begin[i] = 4 * ty + i < live ? s.begin(b_row, q0 + 4 * ty + i) : 0;
 #pragma unroll
     for (int c = 0; c < kQuads; ++c) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) out[i][c][e] = 0;
     }
   }
-  for (int k0 = 0; k0 < last; k0 += kBlockKeys) {
+  for (int k0 = from; k0 < last; k0 += kBlockKeys) {
     const int here = ::min(kBlockKeys, last - k0);
     float scores[4][4];
     multiply_rows<T>({q, s.q.row, count, f.q_vectors}, {k + k0 * s.k.row, s.k.row, here, f.k_vectors},
@@ -98,8 +101,10 @@ __global__ __launch_bounds__(kPlainThreads, 1) void plain_forward_kernel(const P
     for (int i = 0; i < 4; ++i) {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        const float score = scores[i][j] * s.scale;
-        scores[i][j] = k0 + tx + 16 * j < row_seen[i] ? score : -INFINITY;
+        const int key = k0 + tx + 16 * j;
+        scores[i][j] = key >= row_begin[i] && key < row_seen[i]
+                           ? plain_logit(s, scores[i][j], {b, h, q0 + 4 * ty + i, key, b_row.lag})
+                           : -INFINITY;
       }
       block[i].top = row_max(fmaxf(fmaxf(scores[i][0], scores[i][1]), fmaxf(scores[i][2], scores[i][3])));
       const float shift = block_shift(block[i].top);
@@ -132,7 +137,7 @@ __global__ __launch_bounds__(kPlainThreads, 1) void plain_forward_kernel(const P
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         // A key that a query does not see must not reach it even as 0 * NaN.
-        if (k0 + j >= row_seen[i]) continue;
+        if (k0 + j >= row_seen[i] || k0 + j < row_begin[i]) continue;
         const float p = probabilities[(4 * ty + i) * kPlainPitch + j];
 #pragma unroll
         for (int c = 0; c < kQuads; ++c) {

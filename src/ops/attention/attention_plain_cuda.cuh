@@ -82,6 +82,29 @@ __device__ inline void add_products(const float* a, const float* b, float (&sums
   }
 }
 
+// The logit of a query and a key that it sees, from their product; `cap` becomes its derivative by scale *
+// product, where asked for.
+struct LogitPlace {
+  int b, h, query, key, lag;
+};
+__device__ inline float plain_logit(const AttentionProblem& s, float product, const LogitPlace& at,
+                                    float* cap = nullptr) {
+  float x = product * s.scale;
+  if (cap != nullptr) *cap = 1;
+  if (!s.general) return x;
+  if (s.softcap > 0) {
+    const float t = tanhf(x / s.softcap);
+    x = t * s.softcap;
+    if (cap != nullptr) *cap = fmaf(-t, t, 1.0f);
+  }
+  if (s.bias != nullptr) {
+    x += s.bias[at.b * s.bias_batch + at.h * s.bias_head + static_cast<int64_t>(at.query) * s.keys + at.key];
+  }
+  if (s.slopes != nullptr)
+    x = fmaf(-s.slopes[at.h], fabsf(static_cast<float>(at.query + at.lag - at.key)), x);
+  return x;
+}
+
 // Rows of one operand of a product: where row 0 lies, how far apart rows are, how many there are.
 template <class T>
 struct PlainRows {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ir/evaluate.h"
+#include "ops/embedding/embedding_sum.h"
 
 namespace floe {
 namespace {
@@ -100,6 +101,7 @@ Value embedding_grad(Builder& b, Value ids, Value dy, Dim rows) {
 void define_embedding(OpTable& table) {
   table.add(embedding_def());
   table.add(embedding_grad_def());
+  define_embedding_sum(table);
 }
 
 }  // namespace floe

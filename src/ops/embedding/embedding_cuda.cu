@@ -15,6 +15,7 @@
 #include "device/cuda/launch.cuh"
 #include "kernel/cuda/row.cuh"
 #include "kernel/kernel.h"
+#include "ops/embedding/embedding_kernel.h"
 
 namespace floe {
 namespace {
@@ -325,6 +326,7 @@ void add_embedding_cuda(KernelTable& table) {
   add_grad<float>(table, "embedding_grad.f32", DType::f32);
   add_grad<__nv_bfloat16>(table, "embedding_grad.bf16", DType::bf16);
   add_grad<__half>(table, "embedding_grad.f16", DType::f16);
+  add_embedding_sum_cuda(table);
 }
 
 }  // namespace floe

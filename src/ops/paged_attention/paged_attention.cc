@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "ir/evaluate.h"
+#include "ops/paged_attention/append_attention.h"
 
 namespace floe {
 namespace {
@@ -122,6 +123,7 @@ void define_paged_attention(OpTable& table) {
     return rule;
   };
   table.add(std::move(op));
+  define_append_attention(table);
 }
 
 }  // namespace floe

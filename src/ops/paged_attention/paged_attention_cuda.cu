@@ -351,24 +351,8 @@ void queue(PagedRun<T> run, void* stream) {
 
 template <class T>
 BoundKernel bind_paged(const KernelCall& call) {
-  const View& q = call.inputs[0];
-  const View& k = call.inputs[1];
-  PagedShape s;
-  s.rows = static_cast<int>(q.dims[0]);
-  s.queries = static_cast<int>(q.dims[1]);
-  s.heads = static_cast<int>(q.dims[2]);
-  s.width = static_cast<int>(q.dims[3]);
-  s.q_batch = q.strides[0];
-  s.q_row = q.strides[1];
-  s.q_head = q.strides[2];
-  s.blocks = static_cast<int>(k.dims[0]);
-  s.block = static_cast<int>(std::max<int64_t>(1, k.dims[1]));
-  s.key_heads = static_cast<int>(k.dims[2]);
-  s.value_width = static_cast<int>(call.inputs[2].dims[3]);
-  // Blocks of no positions hold nothing, however many the table names.
-  s.table_width = k.dims[1] == 0 ? 0 : static_cast<int>(call.inputs[3].dims[1]);
-  s.scale = static_cast<float>(call.attrs.number("scale"));
-  s.causal = call.attrs.flag("causal");
+  const PagedShape s =
+      paged_shape(call.inputs[0], call.inputs[1], call.inputs[2], call.inputs[3], call.attrs);
   BoundKernel bound;
   bound.run = [s](const KernelRun& to) {
     PagedRun<T> run{s};
@@ -378,12 +362,7 @@ BoundKernel bind_paged(const KernelCall& call) {
     run.table = to.inputs[3].as<const int32_t>();
     run.lengths = to.inputs[4].as<const int32_t>();
     run.out = to.outputs[0].as<T>();
-    if constexpr (sizeof(T) == 2) {
-      if (decodes(run)) return queue_decode(run, to.stream);
-    }
-    if (s.readers() == 1) return queue<T, 1>(run, to.stream);
-    if (s.readers() <= 4) return queue<T, 4>(run, to.stream);
-    queue<T, 8>(run, to.stream);
+    queue_paged(run, to.stream);
   };
   return bound;
 }
@@ -404,10 +383,23 @@ void add_of(DType dtype, KernelTable& table) {
 
 }  // namespace
 
+template <class T>
+void queue_paged(const PagedRun<T>& run, void* stream) {
+  if constexpr (sizeof(T) == 2) {
+    if (decodes(run)) return queue_decode(run, {}, stream);
+  }
+  if (run.s.readers() == 1) return queue<T, 1>(run, stream);
+  if (run.s.readers() <= 4) return queue<T, 4>(run, stream);
+  queue<T, 8>(run, stream);
+}
+template void queue_paged(const PagedRun<__nv_bfloat16>& run, void* stream);
+template void queue_paged(const PagedRun<__half>& run, void* stream);
+
 void add_paged_attention_cuda(KernelTable& table) {
   add_of<float>(DType::f32, table);
   add_of<__nv_bfloat16>(DType::bf16, table);
   add_of<__half>(DType::f16, table);
+  add_append_attention_cuda(table);
 }
 
 }  // namespace floe

@@ -6,6 +6,9 @@
 // folded. The order of every sum depends on a key's number and the head size alone: not on other rows, the
 // size of the cache's blocks or the width of the table.
 //
+// With kAppend a row's new key and value come from where the product before left them. Every block takes them
+// from there, and one block a key head writes them into the caches, where only later runs look for them.
+//
 // A block of the cache that is not there, or a length beyond the table, gives NaN; nothing is read outside.
 #include "device/cuda/launch.cuh"
 #include "kernel/cuda/half_types.cuh"
@@ -39,12 +42,14 @@ struct Divider {
 template <class T>
 struct DecodeRun {
   PagedRun<T> paged;
+  AppendRun<T> added;
   Divider by_heads, by_queries, by_group, by_block;
   float scale;  // of scores in powers of two
 };
 
-template <class T, int kLanes>
-__global__ __launch_bounds__(kThreads) void paged_attention_decode_kernel(const DecodeRun<T> run) {
+template <class T, int kLanes, bool kAppend>
+__global__ __launch_bounds__(kThreads) void paged_attention_decode_kernel(
+    const __grid_constant__ DecodeRun<T> run) {
   constexpr int kGroups = kThreads / kLanes;
   constexpr uint32_t kRound = kGroups * kKeys;
   __shared__ float4 found[kWarps][2 * kLanes];
@@ -82,6 +87,7 @@ __global__ __launch_bounds__(kThreads) void paged_attention_decode_kernel(const 
   let_next_start();
   wait_for_previous();
   const int length = ::max(0, paged.lengths[row]);
+  const int position = kAppend ? run.added.positions[row] : 0;
   look_up(0);
   float q[8];
 #pragma unroll
@@ -96,7 +102,24 @@ __global__ __launch_bounds__(kThreads) void paged_attention_decode_kernel(const 
     *reinterpret_cast<uint32_t*>(paged.out + static_cast<int64_t>(at) * s.width + 2 * thread) =
         pack_pair<T>(x, y);
   };
+  // The place of the new position, where this thread is to write a part of it.
+  const bool writes = kAppend && thread < kLanes && active && head == key_head * s.group();
+  int new_block = -1;
+  if (writes && position >= 0 && position < room)
+    new_block = table[run.by_block(static_cast<uint32_t>(position))];
+  const T* new_key = run.added.k + row * run.added.k_row + key_head * run.added.k_head + feature;
+  const T* new_value = run.added.v + row * run.added.v_row + key_head * run.added.v_head + feature;
+  const auto append = [&] {
+    if (!writes || static_cast<uint32_t>(new_block) >= static_cast<uint32_t>(s.blocks)) return;
+    const auto block = static_cast<uint32_t>(s.block), at_position = static_cast<uint32_t>(position);
+    const uint64_t place =
+        static_cast<uint64_t>(new_block) * block + (at_position - run.by_block(at_position) * block);
+    const uint64_t to = place * place_size + in_place;
+    *reinterpret_cast<uint4*>(run.added.k_cache + to) = *reinterpret_cast<const uint4*>(new_key);
+    *reinterpret_cast<uint4*>(run.added.v_cache + to) = *reinterpret_cast<const uint4*>(new_value);
+  };
   if (seen == 0 || length > room) {
+    append();
     const float x = length > room ? NAN : 0.0f;
     return store(x, x);
   }
@@ -117,8 +140,9 @@ __global__ __launch_bounds__(kThreads) void paged_attention_decode_kernel(const 
         const uint64_t place =
             static_cast<uint64_t>(cache_block[u]) * block + (key - run.by_block(key) * block);
         const uint64_t from = place * place_size + in_place;
-        keys[u] = *reinterpret_cast<const uint4*>(paged.k + from);
-        values[u] = *reinterpret_cast<const uint4*>(paged.v + from);
+        const bool is_new = kAppend && key == static_cast<uint32_t>(position);
+        keys[u] = *reinterpret_cast<const uint4*>(is_new ? new_key : paged.k + from);
+        values[u] = *reinterpret_cast<const uint4*>(is_new ? new_value : paged.v + from);
       }
     }
     if (base + kRound < seen) look_up(base + kRound);
@@ -152,6 +176,8 @@ __global__ __launch_bounds__(kThreads) void paged_attention_decode_kernel(const 
       for (int e = 0; e < 8; ++e) sums[e] = fmaf(p, x[e], sums[e]);
     }
   }
+
+  append();
 
   // The groups of a warp, then the warps.
   float top = state.top;
@@ -196,27 +222,33 @@ __global__ __launch_bounds__(kThreads) void paged_attention_decode_kernel(const 
 }  // namespace
 
 template <class T>
-void queue_decode(const PagedRun<T>& run, void* stream) {
+void queue_decode(const PagedRun<T>& run, const AppendRun<T>& added, void* stream) {
   constexpr double kLog2E = 1.4426950408889634;
   const PagedShape& s = run.s;
   const int64_t grid = static_cast<int64_t>(s.rows) * s.queries * s.heads;
   if (grid == 0) return;
   const auto divider = [](int by) { return Divider(static_cast<uint32_t>(by)); };
   const DecodeRun<T> decode{run,
+                            added,
                             divider(s.heads),
                             divider(s.queries),
                             divider(s.group()),
                             divider(s.block),
                             static_cast<float>(s.scale * kLog2E)};
-  auto* kernel = s.width <= 32    ? paged_attention_decode_kernel<T, 4>
-                 : s.width <= 64  ? paged_attention_decode_kernel<T, 8>
-                 : s.width <= 128 ? paged_attention_decode_kernel<T, 16>
-                                  : paged_attention_decode_kernel<T, 32>;
-  launch("paged_attention_decode", kernel,
-         {.grid = dim3(static_cast<unsigned>(grid)), .block = dim3(kThreads), .overlap = true}, stream,
-         decode);
+  const auto start = [&]<bool kAppend>() {
+    auto* kernel = s.width <= 32    ? paged_attention_decode_kernel<T, 4, kAppend>
+                   : s.width <= 64  ? paged_attention_decode_kernel<T, 8, kAppend>
+                   : s.width <= 128 ? paged_attention_decode_kernel<T, 16, kAppend>
+                                    : paged_attention_decode_kernel<T, 32, kAppend>;
+    launch(kAppend ? "append_attention_decode" : "paged_attention_decode", kernel,
+           {.grid = dim3(static_cast<unsigned>(grid)), .block = dim3(kThreads), .overlap = true}, stream,
+           decode);
+  };
+  if (added.positions != nullptr) return start.template operator()<true>();
+  start.template operator()<false>();
 }
-template void queue_decode(const PagedRun<__nv_bfloat16>& run, void* stream);
-template void queue_decode(const PagedRun<__half>& run, void* stream);
+template void queue_decode(const PagedRun<__nv_bfloat16>& run, const AppendRun<__nv_bfloat16>& added,
+                           void* stream);
+template void queue_decode(const PagedRun<__half>& run, const AppendRun<__half>& added, void* stream);
 
 }  // namespace floe

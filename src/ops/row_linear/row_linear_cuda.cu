@@ -12,9 +12,10 @@ namespace floe {
 namespace {
 
 // Up to so many rows the blocks norm their 16 rows for themselves: that takes less than a kernel more. Not
-// where many blocks would norm the same ones.
+// where many blocks would norm the same ones, nor 64 rows: a processor norms them for 5 us.
 constexpr int64_t kMostInside = 64;
 constexpr int64_t kMostColumnsInside = 4096;
+constexpr int64_t kMostSplit = 32;     // above so many rows a tile of 64 is filled well enough
 constexpr int64_t kEnoughBlocks = 96;  // of an H100's 132 processors: a larger tile is worth some of them
 
 RowNorm norm_of(const std::string& name) {
@@ -35,9 +36,10 @@ bool supports(const KernelSignature& s) {
   return low_or_f32(s.outputs[0]) && find_activation(s.attrs->text("activation", ""), &activation);
 }
 
+enum class Way { split, staged, wide, walk };
 struct Choice {
   RowTile tile;
-  bool staged;
+  Way way;
 };
 
 // The largest tile that gives enough blocks; 16 rows of them where each block norms its own. The bits are the
@@ -46,19 +48,21 @@ Choice choose(int64_t m, int64_t n, int64_t k, bool norm_inside) {
   const auto blocks = [&](const RowTile& tile) {
     return ((m + tile.rows - 1) / tile.rows) * ((n + tile.columns - 1) / tile.columns);
   };
-  if (k % 8 != 0) return {{16, 16}, false};
+  if (k % 8 != 0) return {{16, 16}, Way::split};
+  if (m > kMostSplit && walk_serves(m, n, k)) return {{64, 64}, Way::walk};
+  if (m > kMostSplit && wide_serves(n, k)) return {wide_tile(m, n, k), Way::wide};
   if (m <= 16 || norm_inside) {
     // As many columns as leave two to four blocks a processor: their loads hide each other's latency.
-    if (blocks({16, 32}) >= 528) return {{16, 32}, false};
-    return {{16, blocks({16, 16}) >= 264 ? 16 : 8}, false};
+    if (blocks({16, 32}) >= 528) return {{16, 32}, Way::split};
+    return {{16, blocks({16, 16}) >= 264 ? 16 : 8}, Way::split};
   }
   for (const RowTile tile : {RowTile{128, 128}, {64, 128}, {64, 64}}) {
-    if (n % 2 == 0 && m > tile.rows / 2 && blocks(tile) >= kEnoughBlocks) return {tile, true};
+    if (n % 2 == 0 && m > tile.rows / 2 && blocks(tile) >= kEnoughBlocks) return {tile, Way::staged};
   }
   for (const RowTile tile : {RowTile{32, 32}, {16, 32}, {16, 16}}) {
-    if (blocks(tile) >= kEnoughBlocks) return {tile, false};
+    if (blocks(tile) >= kEnoughBlocks) return {tile, Way::split};
   }
-  return {{16, 8}, false};
+  return {{16, 8}, Way::split};
 }
 
 template <bool kCentred>
@@ -92,8 +96,9 @@ BoundKernel bind(const KernelCall& call) {
   }
   args.early = (call.frozen_inputs & weights) == weights;
   const RowNorm norm = norm_of(at.norm);
+  const bool wide = args.m > kMostSplit && wide_serves(args.n, args.k);
   const bool inside = norm != RowNorm::none && args.n > 0 && args.k <= kMostNormed && args.k % 8 == 0 &&
-                      (args.m <= 16 || (args.m <= kMostInside && args.n <= kMostColumnsInside));
+                      !wide && (args.m <= 16 || (args.m <= kMostInside && args.n <= kMostColumnsInside));
   const bool before = norm != RowNorm::none && !inside;
   const bool keeps = call.outputs.size() > 1;
   const Choice choice = choose(args.m, args.n, args.k, inside);
@@ -122,8 +127,17 @@ BoundKernel bind(const KernelCall& call) {
       now.x = to;
       now.normed = nullptr;
     }
-    if (choice.staged) return start_staged(now, choice.tile, run.stream);
-    start_split(now, choice.tile, inside ? norm : RowNorm::none, run.stream);
+    const RowNorm own = inside ? norm : RowNorm::none;
+    switch (choice.way) {
+      case Way::walk:
+        return start_walk(now, run.stream);
+      case Way::wide:
+        return start_wide(now, choice.tile, run.stream);
+      case Way::staged:
+        return start_staged(now, choice.tile, run.stream);
+      case Way::split:
+        return start_split(now, choice.tile, own, run.stream);
+    }
   };
   return bound;
 }

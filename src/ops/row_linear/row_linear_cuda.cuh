@@ -1,11 +1,12 @@
-// What the two ways of multiplying rows share (row_linear_cuda.cu chooses): the order of summation, which
+// What the three ways of multiplying rows share (row_linear_cuda.cu chooses): the order of summation, which
 // makes a row's bits independent of the tile and of the other rows.
 //
 // K is cut into chunks of 32, the chunks into 4 or 8 splits of neighbours, by K alone. A split is one chain
-// of tensor-core products over its chunks, begun at 0; the splits are added to 0 in order; then bias,
-// activation, residual. Within a chunk lane t of a quad holds k = 8 t .. 8 t + 7 of its rows of A and B, 16
-// bytes as they lie in memory: two products of 16, the first over 8 t .. 8 t + 3 of all t, the second over
-// the others. Both operands are permuted alike, so nothing need be shuffled, and both kernels permute so.
+// of tensor-core products over its chunks, two of 16 neighbours of k each, begun at 0; the splits are added
+// to 0 in order; then bias, activation, residual. Within 16 the kernels of mma.sync hold k = 4 t .. 4 t + 3
+// of their rows of A and B in lane t of a quad, 8 bytes as they lie in memory: both operands are permuted
+// alike, so nothing need be shuffled, and both kernels permute so. On sm_90 an order within 16 changes no
+// bit, so that wgmma, which has its own, fits in.
 #pragma once
 #include "kernel/cuda/activation.cuh"
 #include "kernel/cuda/warp_mma.cuh"
@@ -55,6 +56,28 @@ __device__ __noinline__ inline float rarely_activated(CudaActivation which, floa
   return activated(which, x);
 }
 
+// Two neighbours of a row as they lie in memory, and as numbers; nothing there: zeros.
+__device__ inline uint2 load_pair(const void* from, bool f32, int64_t at) {
+  if (from == nullptr) return make_uint2(0, 0);
+  if (f32) return *reinterpret_cast<const uint2*>(static_cast<const float*>(from) + at);
+  return make_uint2(*reinterpret_cast<const uint32_t*>(static_cast<const __nv_bfloat16*>(from) + at), 0);
+}
+__device__ inline float2 floats_of(const uint2& pair, bool f32) {
+  if (f32) return make_float2(__uint_as_float(pair.x), __uint_as_float(pair.y));
+  return make_float2(__uint_as_float(pair.x << 16), __uint_as_float(pair.x & 0xffff0000u));
+}
+__device__ inline float2 load_two(const void* from, bool f32, int64_t at) {
+  return floats_of(load_pair(from, f32, at), f32);
+}
+__device__ inline void store_two(const RowLinearCall& call, int64_t at, float first, float second) {
+  if (call.y_f32) {
+    *reinterpret_cast<float2*>(static_cast<float*>(call.y) + at) = make_float2(first, second);
+  } else {
+    *reinterpret_cast<uint32_t*>(static_cast<__nv_bfloat16*>(call.y) + at) =
+        pack_pair<__nv_bfloat16>(first, second);
+  }
+}
+
 // What the sums become. Absent parts are zeros, which change nothing but the sign of a zero.
 __device__ inline float finish(const RowLinearCall& call, float sum, float bias, float residual) {
   float x = sum + bias;
@@ -66,7 +89,8 @@ __device__ inline float finish(const RowLinearCall& call, float sum, float bias,
   return x + residual;
 }
 
-// The first and the second half of a chunk.
+// What a lane holds of a chunk of a row: k = 4 t .. 4 t + 3 of its first 16 in x and y, of the others in z,
+// w.
 template <bool kSecond>
 __device__ inline void multiply_half(float (&sums)[4], const uint4 (&a)[2], const uint4& b) {
   const uint32_t rows[4] = {kSecond ? a[0].z : a[0].x, kSecond ? a[1].z : a[1].x, kSecond ? a[0].w : a[0].y,
@@ -100,6 +124,13 @@ struct RowTile {
 // kMostNormed and tiles of 16 rows. The only one for a K that is no multiple of 8: {16, 16}, no norm.
 constexpr int64_t kMostNormed = 1024;
 void start_split(const RowLinearCall& call, RowTile tile, RowNorm norm, void* stream);
+// row_linear_wide_cuda.cu: tiles of 64 rows, K a multiple of 256 (above 1,024: of 512), N even, on sm_90.
+bool wide_serves(int64_t n, int64_t k);
+RowTile wide_tile(int64_t m, int64_t n, int64_t k);
+void start_wide(const RowLinearCall& call, RowTile tile, void* stream);
+// row_linear_walk_cuda.cu: the same for more tiles than processors; K at most 1,024.
+bool walk_serves(int64_t m, int64_t n, int64_t k);
+void start_walk(const RowLinearCall& call, void* stream);
 // row_linear_staged_cuda.cu: tiles {64, 64}, {64, 128}, {128, 128}; K a multiple of 8, N even.
 void start_staged(const RowLinearCall& call, RowTile tile, void* stream);
 

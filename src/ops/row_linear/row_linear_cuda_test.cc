@@ -81,6 +81,17 @@ TEST(RowLinearCuda, GivesTheProductForEverySize) {
   }
 }
 
+// K of whole panels for every split: the tensor cores' warpgroup products, on sm_90.
+TEST(RowLinearCuda, GivesTheProductForTilesThatAreNotFull) {
+  FLOE_NEEDS_CUDA();
+  check_kernel(case_of(33, 2, 256));
+  check_kernel(case_of(65, 66, 512, {.bias = DType::f32, .residual = DType::bf16}));
+  check_kernel(case_of(70, 34, 768, {.residual = DType::f32, .out = DType::f32}));
+  check_kernel(case_of(70, 4402, 256, {.bias = DType::bf16, .out = DType::f32}));  // blocks that walk
+  check_kernel(case_of(40, 8600, 1024, {.activation = "relu"}));
+  check_kernel(case_of(129, 30, 1536, {.bias = DType::bf16, .activation = "gelu"}));
+}
+
 TEST(RowLinearCuda, HandlesSizesOfZeroAndManyRows) {
   FLOE_NEEDS_CUDA();
   check_kernel(case_of(0, 8, 16, {.norm = "rms_norm", .keep_norm = true}));
@@ -143,8 +154,14 @@ TEST(RowLinearCuda, ARowHasTheSameBitsAmongAnyNumberOfRows) {
   struct Size {
     int64_t m, n, k;
   };
-  // Together they reach every tile of both kernels.
+  // Together they reach every tile of the three kernels, and blocks with one tile and with several.
   for (const Size& size : {Size{1025, 72, 520},
+                           {1025, 1536, 512},
+                           {300, 4400, 256},
+                           {64, 17024, 512},
+                           {300, 130, 768},
+                           {1025, 1538, 1024},
+                           {300, 66, 1536},
                            {1025, 1536, 520},
                            {300, 4400, 136},
                            {64, 12800, 136},
@@ -161,7 +178,7 @@ TEST(RowLinearCuda, ARowHasTheSameBitsAmongAnyNumberOfRows) {
                                   .activation = "relu",
                                   .out = DType::f32});
       const std::vector<Tensor> whole = run_kernel(all);
-      for (const int64_t m : {1, 2, 7, 16, 17, 64, 128, 300}) {
+      for (const int64_t m : {1, 2, 7, 16, 17, 33, 64, 128, 300}) {
         if (m >= size.m) continue;
         expect_same_start(run_kernel(first_rows(all, m))[0], whole[0],
                           fmt::format("{} {} of {} rows, {} x {}", norm, m, size.m, size.n, size.k));
@@ -172,24 +189,26 @@ TEST(RowLinearCuda, ARowHasTheSameBitsAmongAnyNumberOfRows) {
 
 TEST(RowLinearCuda, NanAndInfinityStayInTheirRow) {
   FLOE_NEEDS_CUDA();
-  for (const int64_t m : {4, 40, 500}) {
-    for (const char* norm : {"", "rms_norm", "layer_norm"}) {
-      OpCase c = case_of(m, 1600, 64, {.norm = norm});
-      Tensor x = tensor_of(case_inputs(c)[0]);
-      const std::vector<Tensor> clean = run_kernel(first_rows(c, m));
-      OpCase dirty = first_rows(c, m);
-      x.set(1 * 64 + 5, std::numeric_limits<double>::quiet_NaN());
-      x.set(2 * 64 + 63, std::numeric_limits<double>::infinity());
-      dirty.inputs[0] = CaseInput::of(std::move(x));
-      const std::vector<Tensor> got = run_kernel(dirty);
-      for (int64_t i = 0; i < got[0].size(); ++i) {
-        const int64_t row = i / 1600;
-        if (row == 1) {
-          ASSERT_TRUE(std::isnan(got[0].at(i))) << i;
-        } else if (row == 2) {
-          ASSERT_FALSE(std::isfinite(got[0].at(i))) << i;
-        } else {
-          ASSERT_EQ(got[0].at(i), clean[0].at(i)) << i;
+  for (const int64_t k : {64, 512}) {
+    for (const int64_t m : {4, 40, 500}) {
+      for (const char* norm : {"", "rms_norm", "layer_norm"}) {
+        OpCase c = case_of(m, 1600, k, {.norm = norm});
+        Tensor x = tensor_of(case_inputs(c)[0]);
+        const std::vector<Tensor> clean = run_kernel(first_rows(c, m));
+        OpCase dirty = first_rows(c, m);
+        x.set(1 * k + 5, std::numeric_limits<double>::quiet_NaN());
+        x.set(3 * k - 1, std::numeric_limits<double>::infinity());
+        dirty.inputs[0] = CaseInput::of(std::move(x));
+        const std::vector<Tensor> got = run_kernel(dirty);
+        for (int64_t i = 0; i < got[0].size(); ++i) {
+          const int64_t row = i / 1600;
+          if (row == 1) {
+            ASSERT_TRUE(std::isnan(got[0].at(i))) << i;
+          } else if (row == 2) {
+            ASSERT_FALSE(std::isfinite(got[0].at(i))) << i;
+          } else {
+            ASSERT_EQ(got[0].at(i), clean[0].at(i)) << i;
+          }
         }
       }
     }

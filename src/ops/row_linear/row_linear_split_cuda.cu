@@ -13,34 +13,35 @@ using NormPlan = RowPlan<8, 32, 4>;
 static_assert(kMostNormed <= NormPlan::kThreads * NormPlan::kVector * NormPlan::kChunks,
               "a warp must hold a row that is normed inside");
 
-// Eight neighbours of k; zeros past the end, or for a row that is not there.
+// What lane `quad` holds of the chunk that begins at k (multiply_chunk); zeros past the end, or for a row
+// that is not there.
 template <bool kAligned>
-__device__ inline uint4 load_eight(const __nv_bfloat16* row, int64_t k, int64_t end) {
-  if (row == nullptr || k >= end) return make_uint4(0, 0, 0, 0);
-  if constexpr (kAligned) {
-    return *reinterpret_cast<const uint4*>(row + k);
-  } else {
-    uint32_t words[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
+__device__ inline uint4 load_fours(const __nv_bfloat16* row, int64_t k, int quad, int64_t end) {
+  const auto four = [&](int64_t from) {
+    uint2 words = make_uint2(0, 0);
+    if (row == nullptr || from >= end) return words;
+    if constexpr (kAligned) {
+      words = *reinterpret_cast<const uint2*>(row + from);
+    } else {
       const auto* bits = reinterpret_cast<const uint16_t*>(row);
-      const uint32_t low = k + 2 * i < end ? bits[k + 2 * i] : 0;
-      const uint32_t high = k + 2 * i + 1 < end ? bits[k + 2 * i + 1] : 0;
-      words[i] = low | high << 16;
+      const auto at = [&](int64_t i) -> uint32_t { return i < end ? bits[i] : 0; };
+      words = make_uint2(at(from) | at(from + 1) << 16, at(from + 2) | at(from + 3) << 16);
     }
-    return make_uint4(words[0], words[1], words[2], words[3]);
-  }
+    return words;
+  };
+  const uint2 first = four(k + quad * 4), second = four(k + 16 + quad * 4);
+  return make_uint4(first.x, first.y, second.x, second.y);
 }
 
 // Shared memory: the warps' sums, then the normed rows, then gamma and beta. Sums are padded so that the
-// eight rows of a fragment start on different banks, and rows so that two of them, 64 bytes each, fill the
+// eight rows of a fragment start on different banks, and rows so that four of them, 32 bytes each, fill the
 // banks.
 template <int kM, int kN, int kSplits>
 struct SplitMemory {
   static constexpr int kSumPitch = kN == 1 ? 8 : 8 * kN + 8;
   static constexpr int kSums = kSplits * 16 * kM * kSumPitch;  // floats
   static __host__ __device__ int row_pitch(int64_t k) {        // elements
-    return static_cast<int>((k + 63) / 64 * 64 + 32);
+    return static_cast<int>((k + 63) / 64 * 64 + 16);
   }
   static __host__ __device__ size_t row_bytes(int64_t k) {
     return 16 * static_cast<size_t>(row_pitch(k)) * sizeof(__nv_bfloat16);
@@ -79,7 +80,7 @@ __global__ void __launch_bounds__(32 * kSplits) split_kernel(const RowLinearCall
       const __nv_bfloat16* row = column < call.n ? call.w + column * call.k : nullptr;
 #pragma unroll
       for (int c = 0; c < kDepth; ++c) {
-        b[c][j] = load_eight<kAligned>(row, (first + c) * kChunk + quad * 8, first + c < end ? call.k : 0);
+        b[c][j] = load_fours<kAligned>(row, (first + c) * kChunk, quad, first + c < end ? call.k : 0);
       }
     }
   };
@@ -147,8 +148,7 @@ __global__ void __launch_bounds__(32 * kSplits) split_kernel(const RowLinearCall
         const __nv_bfloat16* row = row0 + r < call.m ? from : nullptr;
 #pragma unroll
         for (int c = 0; c < kDepth; ++c) {
-          a[c][i][half] =
-              load_eight<kAligned>(row, (first + c) * kChunk + quad * 8, first + c < end ? call.k : 0);
+          a[c][i][half] = load_fours<kAligned>(row, (first + c) * kChunk, quad, first + c < end ? call.k : 0);
         }
       }
     }

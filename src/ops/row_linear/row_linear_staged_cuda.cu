@@ -25,6 +25,19 @@ struct Staged {
   static_assert(kStage % kThreads == 0, "every thread copies as many units");
 };
 
+// A chunk's row is 64 bytes; in the upper two of four rows the units of its halves change places, so that
+// half a warp, which reads 8 bytes a lane from four rows, finds all banks.
+__device__ inline int unit_slot(int row, int unit) { return row * kUnits + (unit ^ (row & 2)); }
+
+// What lane `quad` holds of a row's chunk (multiply_chunk).
+__device__ inline uint4 load_fours(const uint4* stage, int row, int quad) {
+  const auto four = [&](int unit) {
+    return reinterpret_cast<const uint2*>(stage + unit_slot(row, unit))[quad % 2];
+  };
+  const uint2 first = four(quad / 2), second = four(2 + quad / 2);
+  return make_uint4(first.x, first.y, second.x, second.y);
+}
+
 template <class S>
 __device__ inline void copy_chunk(const RowLinearCall& call, int64_t row0, int64_t column0, int64_t chunk,
                                   uint4* to) {
@@ -37,16 +50,8 @@ __device__ inline void copy_chunk(const RowLinearCall& call, int64_t row0, int64
     const int64_t row = of_x ? row0 + r : column0 + r - S::kRows;
     const bool inside = k < call.k && row < (of_x ? call.m : call.n);
     const __nv_bfloat16* from = of_x ? call.x : call.w;
-    copy16_async(to + unit, inside ? from + row * call.k + k : from, inside);
+    copy16_async(to + unit_slot(r, unit % kUnits), inside ? from + row * call.k + k : from, inside);
   }
-}
-
-// Two neighbours of a row; nothing there: zeros.
-__device__ inline float2 load_two(const void* from, bool f32, int64_t at) {
-  if (from == nullptr) return make_float2(0, 0);
-  if (f32) return *reinterpret_cast<const float2*>(static_cast<const float*>(from) + at);
-  const auto* pair = reinterpret_cast<const __nv_bfloat162*>(static_cast<const __nv_bfloat16*>(from) + at);
-  return __bfloat1622float2(*pair);
 }
 
 // The block's tile of y out of shared memory, two neighbours a thread: few instructions, run many times.
@@ -67,12 +72,7 @@ __device__ inline void store_tile(const RowLinearCall& call, const float* tile, 
     const float2 sum = *reinterpret_cast<const float2*>(tile + r * S::kPitch + c);
     const float first = finish(call, sum.x, bias.x, residual.x);
     const float second = finish(call, sum.y, bias.y, residual.y);
-    if (call.y_f32) {
-      *reinterpret_cast<float2*>(static_cast<float*>(call.y) + to) = make_float2(first, second);
-    } else {
-      *reinterpret_cast<uint32_t*>(static_cast<__nv_bfloat16*>(call.y) + to) =
-          pack_pair<__nv_bfloat16>(first, second);
-    }
+    store_two(call, to, first, second);
   }
 }
 
@@ -107,16 +107,17 @@ __global__ void __launch_bounds__(S::kThreads) staged_kernel(const RowLinearCall
     const int ahead = chunk + kStages - 1;
     if (ahead < chunks) copy_chunk<S>(call, row0, column0, ahead, shared + ahead % kStages * S::kStage);
     commit_copies();
-    // Two rows of 64 bytes lie side by side in the banks: an eighth of the warp reads all of them at once.
     const uint4* stage = shared + chunk % kStages * S::kStage;
     uint4 a[kM][2], b[kN];
 #pragma unroll
     for (int i = 0; i < kM; ++i) {
-      a[i][0] = stage[(warp_row + i * 16 + group) * kUnits + quad];
-      a[i][1] = stage[(warp_row + i * 16 + 8 + group) * kUnits + quad];
+      a[i][0] = load_fours(stage, warp_row + i * 16 + group, quad);
+      a[i][1] = load_fours(stage, warp_row + i * 16 + 8 + group, quad);
     }
 #pragma unroll
-    for (int j = 0; j < kN; ++j) b[j] = stage[(S::kRows + warp_column + j * 8 + group) * kUnits + quad];
+    for (int j = 0; j < kN; ++j) {
+      b[j] = load_fours(stage, S::kRows + warp_column + j * 8 + group, quad);
+    }
     multiply_chunk<kM, kN>(sums, a, b);
     if (chunk + 1 != end) continue;
 #pragma unroll

@@ -1,6 +1,7 @@
 #include "ops/search/search.h"
 
 #include "ops/search/definitions.h"
+#include "ops/search/joined.h"
 
 namespace floe {
 
@@ -23,6 +24,7 @@ void define_search(OpTable& table) {
   define_beam(table);
   define_sample(table);
   define_turn(table);
+  define_joined(table);
 }
 
 }  // namespace floe

@@ -9,6 +9,8 @@ void add_search_cuda(KernelTable& table) {
   add_beam_state_cuda(table);
   add_sample_cuda(table);
   add_turn_cuda(table);
+  add_search_choice_cuda(table);
+  add_search_begin_cuda(table);
 }
 
 }  // namespace floe

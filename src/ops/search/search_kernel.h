@@ -14,5 +14,7 @@ void add_beam_candidates_cuda(KernelTable& table);
 void add_beam_state_cuda(KernelTable& table);  // beam_advance, beam_rows
 void add_sample_cuda(KernelTable& table);
 void add_turn_cuda(KernelTable& table);
+void add_search_choice_cuda(KernelTable& table);
+void add_search_begin_cuda(KernelTable& table);
 
 }  // namespace floe

@@ -4,7 +4,7 @@
 
 #include "device/cuda/launch.cuh"
 #include "ops/search/search_kernel.h"
-#include "ops/search/turn_kernel.h"
+#include "ops/search/states_cuda.cuh"
 
 namespace floe {
 namespace {
@@ -15,16 +15,7 @@ constexpr int kThreads = 256;
 __global__ void __launch_bounds__(kMostThreads) turn_kernel(const __grid_constant__ TurnCall call) {
   let_next_start();
   wait_for_previous();
-  const int32_t epoch = *call.epoch;
-  const bool fresh = epoch != call.clock[0];
-  const int32_t age = fresh ? 0 : call.clock[1] + 1;
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    call.clock_out[0] = epoch;
-    call.clock_out[1] = age;
-  }
-  for (int64_t r = threadIdx.x; r < call.row_count; r += blockDim.x) turn_row(call, r, fresh, age);
-  for (int64_t s = threadIdx.x; s < call.sentences; s += blockDim.x) turn_sentence(call, s, age);
+  turn_block(call);
 }
 
 struct KeepCall {
@@ -51,12 +42,7 @@ __global__ void __launch_bounds__(kThreads) keep_kernel(const __grid_constant__ 
   call.scores_out[r] = now ? call.scores[r] : call.old_scores[r];
 }
 
-void run_turn(const KernelRun& run, int64_t beam) {
-  const TurnCall call = turn_call(run, beam);
-  const int64_t threads = std::clamp<int64_t>((call.row_count + 31) / 32 * 32, 32, kMostThreads);
-  launch("search_turn", turn_kernel,
-         {.grid = dim3(1), .block = dim3(static_cast<unsigned>(threads)), .overlap = true}, run.stream, call);
-}
+void run_turn(const KernelRun& run, int64_t beam) { queue_turn(turn_call(run, beam), run.stream); }
 
 void run_keep(const KernelRun& run) {
   bool in_place = true;
@@ -72,6 +58,12 @@ void run_keep(const KernelRun& run) {
 }
 
 }  // namespace
+
+void queue_turn(const TurnCall& call, void* stream) {
+  const int64_t threads = std::clamp<int64_t>((call.row_count + 31) / 32 * 32, 32, kMostThreads);
+  launch("search_turn", turn_kernel,
+         {.grid = dim3(1), .block = dim3(static_cast<unsigned>(threads)), .overlap = true}, stream, call);
+}
 
 void add_turn_cuda(KernelTable& table) { add_turn(table, DeviceKind::cuda, run_turn, run_keep); }
 

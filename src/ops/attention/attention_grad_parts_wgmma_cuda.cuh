@@ -8,9 +8,8 @@ namespace floe {
 
 // Writes dq of query block m: the part, with the slot's sums where there are any.
 template <class T, int kD, bool kSlot>
-__device__ void write_dq(const GradWork<T, kD>& w, int h, int m, const float* slot) {
+__device__ void write_dq(const GradWork<T, kD>& w, int h, int m, const float* slot, uint32_t part) {
   const WgmmaGrad<T>& f = w.f;
-  const uint32_t part = w.base + GradTile<kD>::kAtDq;
   constexpr int kUnits = 8 * 64;  // a unit: 8 columns of two rows, 64 bytes of four neighbouring threads
   for (int x = static_cast<int>(threadIdx.x) - 32; x < kUnits; x += 96) {
     const int group = x % 8, quad = x / 8;
@@ -73,13 +72,16 @@ __device__ void wait_for_slot(const GradWork<T, kD>& w, int64_t head, int m) {
   }
 }
 
-// Three warps: add the parts of dq up, in order.
+// Three warps: add the parts of dq up, in order. They take the parts in turn, so that while one waits until
+// its part has been written the next one's is under way; each waits for the turn before it looks whether the
+// part is there, since the turn mostly comes first and asking takes a trip to L2.
 template <class T, int kD>
 __device__ void add_parts(const GradWork<T, kD>& w) {
   using Tile = GradTile<kD>;
   const WgmmaGrad<T>& f = w.f;
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const bool leads = threadIdx.x == 32;
+  const int warp = static_cast<int>(threadIdx.x) / 32 - 1;
+  GradStamps stamps(2, threadIdx.x == 32);
   if (w.n == 0) {  // queries in blocks without keys: nobody else has them
     const int rows = ::min(f.s.queries, w.order.first(0) * Tile::kQueries);
     const int units = f.s.width / 8, heads = f.s.group();
@@ -99,45 +101,53 @@ __device__ void add_parts(const GradWork<T, kD>& w) {
     const auto seen = static_cast<uint32_t>(w.order.seen_blocks(m));
     uint32_t* counter = f.counters + 1 + head * f.query_blocks + m;
     float* slot = f.sums + (head % f.ring * f.query_blocks + m) * (Tile::kQueries * kD);
-    wait(w.bars.dq_full(), static_cast<uint32_t>(item % 2));
-    if (rank + 1 < seen) {
-      if (leads) {
-        if (rank == 0) {
-          wait_for_slot(w, head, m);
-          fence_engine();
-          bulk_store(slot, w.base + Tile::kAtDq, Tile::kDqBytes);
-        } else {
-          wait_for_count(counter, rank);
-          fence_engine();
-          bulk_add(slot, w.base + Tile::kAtDq, Tile::kDqBytes);
-        }
-        commit_bulk();
-        wait_bulk_read();
-        arrive(w.bars.dq_empty());
-        wait_bulk_written();
-        fence_engine();
-        release_count(counter, 1);
-      } else if (lane == 0) {
-        arrive(w.bars.dq_empty());
-      }
-      __syncwarp();
-    } else {
+    const int stage = item % 2;
+    const auto parity = static_cast<uint32_t>(item / 2 % 2);
+    const uint32_t part = w.base + Tile::kAtDq + stage * Tile::kDqBytes;
+    const bool last = rank + 1 == seen, mine = item % 3 == warp;
+    if (lane == 0 && rank > 0 && (last || mine) && grad_keeps_order()) wait_for_count(counter, rank);
+    if (lane == 0 && rank == 0 && !last && mine) wait_for_slot(w, head, m);
+    __syncwarp();
+    stamps.add(kStampTurn);
+    wait(w.bars.dq_full(stage), parity);
+    stamps.add(kStampPart);
+    if (last) {
       if (rank == 0) {
-        write_dq<T, kD, false>(w, h, m, slot);
+        write_dq<T, kD, false>(w, h, m, slot, part);
       } else {
-        if (lane == 0) wait_for_count(counter, rank);
-        __syncwarp();
-        write_dq<T, kD, true>(w, h, m, slot);
+        write_dq<T, kD, true>(w, h, m, slot, part);
       }
       __syncwarp();
       if (lane == 0) {
-        arrive(w.bars.dq_empty());
+        arrive(w.bars.dq_empty(stage));
         release_count(counter, 1);  // three of these: the slot is free
       }
+      stamps.add(kStampWrite);
+    } else {
+      if (lane == 0 && mine) {
+        fence_engine();
+        if (rank == 0) {
+          bulk_store(slot, part, Tile::kDqBytes);
+        } else {
+          bulk_add(slot, part, Tile::kDqBytes);
+        }
+        commit_bulk();
+        wait_bulk_read();
+        stamps.add(kStampRead);
+        arrive(w.bars.dq_empty(stage));
+        wait_bulk_written();
+        fence_engine();
+        release_count(counter, 1);
+        stamps.add(kStampWritten);
+      } else if (lane == 0) {
+        arrive(w.bars.dq_empty(stage));
+      }
+      __syncwarp();
     }
     m = w.after(m);
     if (m == w.start) ++h;
   }
+  stamps.finish(w.items);
 }
 
 }  // namespace floe

@@ -5,6 +5,7 @@
 #include "kernel/cuda/tensor_map.h"
 #include "ops/attention/attention_cuda.cuh"
 #include "ops/attention/attention_grad_order_kernel.h"
+#include "ops/attention/attention_grad_stamps_cuda.cuh"
 
 namespace floe {
 
@@ -26,8 +27,8 @@ struct GradTile {
   static constexpr uint32_t kAtQ = kAtV + kKeyBytes;           // two stages
   static constexpr uint32_t kAtDout = kAtQ + 2 * kQueryBytes;  // two stages
   static constexpr uint32_t kAtDs = kAtDout + 2 * kQueryBytes;
-  static constexpr uint32_t kAtDq = kAtDs + kQueries * kKeys * 2;
-  static constexpr uint32_t kAtRows = kAtDq + kDqBytes;  // two stages
+  static constexpr uint32_t kAtDq = kAtDs + kQueries * kKeys * 2;  // two stages
+  static constexpr uint32_t kAtRows = kAtDq + 2 * kDqBytes;        // two stages
   static constexpr uint32_t kAtBarriers = kAtRows + 2 * kRowBytes;
   static constexpr uint32_t kBytes = kAtBarriers + 128 + 1024;  // the start is rounded up to 1024
 
@@ -67,8 +68,8 @@ struct GradBarriers {
   __device__ uint32_t dout_full(int stage) const { return at + 32 + 8 * stage; }
   __device__ uint32_t q_empty(int stage) const { return at + 48 + 8 * stage; }
   __device__ uint32_t dout_empty(int stage) const { return at + 64 + 8 * stage; }
-  __device__ uint32_t dq_full() const { return at + 80; }
-  __device__ uint32_t dq_empty() const { return at + 88; }
+  __device__ uint32_t dq_full(int stage) const { return at + 80 + 8 * stage; }
+  __device__ uint32_t dq_empty(int stage) const { return at + 96 + 8 * stage; }
 };
 // Named barriers of the two computing warpgroups.
 constexpr int kDsWritten = 1, kDsRead = 2, kTailCleared = 4;  // kDsRead + warpgroup

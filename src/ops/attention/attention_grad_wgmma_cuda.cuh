@@ -83,7 +83,6 @@ struct GradWork {
   uint32_t base;  // of shared memory
   GradBarriers bars;
   int b, key_head, n, length;
-  GradOrder order;
   int start, items;  // the first query block, and how many there are of all heads of the group
 
   __device__ GradWork(const WgmmaGrad<T>& f, uint32_t base, uint32_t ticket)
@@ -93,9 +92,12 @@ struct GradWork {
     b = head / f.s.key_heads;
     key_head = head % f.s.key_heads;
     length = f.s.length(b);
-    order = {Tile::kQueries, Tile::kKeys, f.s.queries, length, f.s.diagonal, f.rotated};
-    start = order.at(n, 0);
-    items = order.steps(n) * f.s.group();
+    start = order().at(n, 0);
+    items = order().steps(n) * f.s.group();
+  }
+  // Made where it is used: divisions by a tile are then by constants.
+  __device__ GradOrder order() const {
+    return {Tile::kQueries, Tile::kKeys, f.s.queries, length, f.s.diagonal, f.rotated};
   }
   // The next query block, round the ring or from the first again, as it is for the next head too.
   __device__ int after(int m) const {

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
+#include <queue>
 #include <string>
 #include <vector>
 
@@ -107,6 +109,46 @@ TEST(GradOrder, MakesNobodyWaitWhoseBlocksGoTogether) {
           if (i < o.steps(n)) ++added[static_cast<size_t>(o.at(n, i))];
         }
       }
+    }
+  }
+}
+
+// Heads one after the other on processors that take the next block when they are free. From the end of a step
+// to where the next block may add to the same queries `handing` steps pass. What blocks waited for each other
+// in all, in steps.
+double waited(GradOrder o, int blocks, int heads, int processors, double handing) {
+  std::priority_queue<double, std::vector<double>, std::greater<>> free;
+  for (int i = 0; i < processors; ++i) free.push(0);
+  double waits = 0;
+  for (int head = 0; head < heads; ++head) {
+    std::vector<double> added(static_cast<size_t>(o.query_blocks()), 0);
+    for (int n = blocks - 1; n >= 0; --n) {
+      double now = free.top();
+      free.pop();
+      for (int i = 0; i < o.steps(n); ++i) {
+        double& before = added[static_cast<size_t>(o.at(n, i))];
+        now += 1;
+        if (before > now) {
+          waits += before - now;
+          now = before;
+        }
+        before = now + handing;
+      }
+      free.push(now);
+    }
+  }
+  return waits;
+}
+
+// A block of keys meets a query block as many steps after its neighbour as a block of keys holds blocks of
+// queries; handing over within that time costs nothing, however blocks come to start, and more than that does.
+TEST(GradOrder, LetsCausalBlocksHandOverWithinARatioOfSteps) {
+  for (const int query_tile : {64, 128}) {
+    for (const int s : {512, 2048, 8192}) {
+      const GradOrder o{query_tile, 128, s, s, 0, false};
+      const int blocks = s / 128, heads = 32 * 8192 / s;
+      EXPECT_EQ(waited(o, blocks, heads, 132, 0.95 * o.ratio()), 0) << query_tile << ' ' << s;
+      EXPECT_GT(waited(o, blocks, heads, 132, 1.5 * o.ratio()), 0) << query_tile << ' ' << s;
     }
   }
 }

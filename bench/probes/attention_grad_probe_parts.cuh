@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "device/cuda/check.h"
+#include "device/cuda/launch.cuh"
 #include "ops/attention/attention_cuda.cuh"
 
 namespace floe {
@@ -37,6 +38,11 @@ struct Memory {
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
 };
+
+void fill(const Memory& to, int64_t count, uint64_t seed) {
+  launch("fill", fill_normal, {dim3(blocks_for(count, 256)), dim3(256)}, nullptr, static_cast<Half*>(to.data),
+         count, seed);
+}
 
 struct Shape {
   int s, d;

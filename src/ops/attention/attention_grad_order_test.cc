@@ -141,7 +141,8 @@ double waited(GradOrder o, int blocks, int heads, int processors, double handing
 }
 
 // A block of keys meets a query block as many steps after its neighbour as a block of keys holds blocks of
-// queries; handing over within that time costs nothing, however blocks come to start, and more than that does.
+// queries; handing over within that time costs nothing, however blocks come to start, and more than that
+// does.
 TEST(GradOrder, LetsCausalBlocksHandOverWithinARatioOfSteps) {
   for (const int query_tile : {64, 128}) {
     for (const int s : {512, 2048, 8192}) {

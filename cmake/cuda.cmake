@@ -6,6 +6,8 @@ endif()
 if(NOT CMAKE_CUDA_COMPILER_LAUNCHER)
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
 endif()
+# Some notes of ptxas are failures.
+list(PREPEND CMAKE_CUDA_COMPILER_LAUNCHER ${PROJECT_SOURCE_DIR}/tools/strict_ptxas.sh)
 enable_language(CUDA)
 find_package(CUDAToolkit 13 REQUIRED)
 

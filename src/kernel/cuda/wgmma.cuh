@@ -204,4 +204,12 @@ __device__ inline void round_to_fragments(const float (&d)[kN / 2], uint32_t (&a
   for (int i = 0; i < kN / 4; ++i) a[i] = pack_pair<T>(d[2 * i], d[2 * i + 1]);
 }
 
+// Four 8 x 8 matrices of 2-byte elements to shared memory, the reverse of load_matrices(): lane l gives the
+// address of row l % 8 of matrix l / 8 and holds of each matrix row g, columns 2t, 2t+1.
+__device__ inline void store_matrices(uint32_t row, uint32_t m0, uint32_t m1, uint32_t m2, uint32_t m3) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};\n" ::"r"(row), "r"(m0),
+               "r"(m1), "r"(m2), "r"(m3)
+               : "memory");
+}
+
 }  // namespace floe

@@ -1,4 +1,7 @@
 // Attention on the GPU: which kernels run what.
+#include <algorithm>
+
+#include "device/cuda/current_device.h"
 #include "ops/attention/attention_cuda.cuh"
 
 namespace floe {
@@ -42,6 +45,15 @@ bool fits_mma(const AttentionProblem& s, const AttentionPointers& data) {
          aligned(data.out) && aligned(data.dout) && aligned(data.dq) && aligned(data.dk) && aligned(data.dv);
 }
 
+// Whether sequences are long enough for sm_90's kernel, whose tiles are 128 queries by 128 keys. It rounds
+// otherwise than the other one, so where `lengths` say that rows are padded the border lies beyond what
+// sentences are padded to: a sentence's bits must not depend on the longest one beside it. It never depends
+// on the batch.
+bool is_long(const AttentionProblem& s) {
+  const int border = s.lengths == nullptr ? 128 : 512;
+  return s.queries >= border && s.keys >= border;
+}
+
 template <class T>
 BoundKernel bind_forward(const KernelCall& call) {
   const AttentionSpec spec = AttentionSpec::of(call.attrs, call.inputs, 3);
@@ -56,7 +68,12 @@ BoundKernel bind_forward(const KernelCall& call) {
     const AttentionProblem s = with_optional(problem, at, run);
     if (s.general) return queue_plain_forward<T>(s, data, run.stream);
     if constexpr (sizeof(T) == 2) {
-      if (fits_mma<T>(s, data)) return queue_mma_forward<T>(s, data, run.stream);
+      if (fits_mma<T>(s, data)) {
+        if (is_long(s) && wgmma_takes<T>(s, data) && device_is_sm90()) {
+          return queue_wgmma_forward<T>(s, data, run.stream);
+        }
+        return queue_mma_forward<T>(s, data, run.stream);
+      }
     }
     queue_plain_forward<T>(s, data, run.stream);
   };
@@ -81,10 +98,14 @@ template <class T>
 BoundKernel bind_grad(const KernelCall& call) {
   const AttentionSpec spec = AttentionSpec::of_gradient(call);
   BoundKernel bound;
+  WgmmaGradPlan plan;
   if (sizeof(T) == 2) {
-    bound.workspace = static_cast<size_t>(spec.batch * spec.heads * spec.queries) * sizeof(float);
+    if (!spec.general) plan = WgmmaGradPlan::of(AttentionProblem::of(spec), spec.lengths, spec.dropout);
+    // Whether it fits is known with the data.
+    bound.workspace =
+        std::max(plan.bytes, static_cast<size_t>(spec.batch * spec.heads * spec.queries) * sizeof(float));
   }
-  bound.run = [at = spec.at, bias_gradient = spec.bias_gradient,
+  bound.run = [at = spec.at, bias_gradient = spec.bias_gradient, plan,
                problem = AttentionProblem::of(spec)](const KernelRun& run) {
     AttentionPointers data;
     data.q = run.inputs[0].data;
@@ -101,7 +122,10 @@ BoundKernel bind_grad(const KernelCall& call) {
     const AttentionProblem s = with_optional(problem, at, run);
     if (s.general) return queue_plain_grad<T>(s, data, run.stream);
     if constexpr (sizeof(T) == 2) {
-      if (fits_mma<T>(s, data)) return queue_mma_grad<T>(s, data, run.stream);
+      if (fits_mma<T>(s, data)) {
+        if (plan.taken) return queue_wgmma_grad<T>(s, plan, data, run.stream);
+        return queue_mma_grad<T>(s, data, run.stream);
+      }
     }
     queue_plain_grad<T>(s, data, run.stream);
   };

@@ -1,9 +1,10 @@
 // What attention's GPU kernels share: the problem as a kernel sees it, and how each family of kernels is
 // queued.
 //
-// Two families. The plain one (attention_plain_cuda.cu, attention_grad_plain_cuda.cu) computes in f32 for
+// Three families. The plain one (attention_plain_cuda.cu, attention_grad_plain_cuda.cu) computes in f32 for
 // every storage type, head size, alignment and feature. The one on tensor cores (attention_mma_cuda.cu,
-// attention_grad_mma_cuda.cu) takes 2-byte types whose head sizes are multiples of 8, up to 256.
+// attention_grad_mma_cuda.cu) takes 2-byte types whose head sizes are multiples of 8, up to 256. Those of
+// sm_90 (attention_wgmma_cuda.cu, attention_grad_wgmma_cuda.cu) take of these the long sequences.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -130,5 +131,28 @@ template <class T>
 void queue_mma_forward(const AttentionProblem& problem, const AttentionPointers& data, void* stream);
 template <class T>
 void queue_mma_grad(const AttentionProblem& problem, const AttentionPointers& data, void* stream);
+
+// The forward pass on sm_90's own tensor core instructions: without dropout, for a positive scale and layouts
+// that the copy engine takes. The device is not asked.
+template <class T>
+bool wgmma_takes(const AttentionProblem& problem, const AttentionPointers& data);
+template <class T>
+void queue_wgmma_forward(const AttentionProblem& problem, const AttentionPointers& data, void* stream);
+
+// What the gradient on sm_90 is bound with. Which sizes it takes depends on neither the batch nor the data;
+// of them it takes what also fits the kernels of mma.sync.
+struct WgmmaGradPlan {
+  bool taken = false;
+  int tile = 0;  // queries of a step
+  int query_blocks = 0, key_blocks = 0, ring = 0;
+  bool rotated = false;
+  size_t rows_at = 0, sums_at = 0, bytes = 0;  // of the workspace, which begins with the counters
+
+  // On the current device.
+  static WgmmaGradPlan of(const AttentionProblem& problem, bool lengths, bool dropout);
+};
+template <class T>
+void queue_wgmma_grad(const AttentionProblem& problem, const WgmmaGradPlan& plan,
+                      const AttentionPointers& data, void* stream);
 
 }  // namespace floe

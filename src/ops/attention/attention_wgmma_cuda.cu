@@ -1,0 +1,40 @@
+// Which of the kernels on sm_90's tensor cores takes which width.
+#include "ops/attention/attention_wgmma_cuda.cuh"
+
+namespace floe {
+namespace {
+
+// 3 x 64 queries: exponentials, which need as long as the products here, meet those of two others.
+template <class T>
+using Narrow = WgmmaForwardTraits<T, ForwardOptions{.width = 64, .warpgroups = 3, .keys = 128}>;
+template <class T>
+using Middle = WgmmaForwardTraits<T, ForwardOptions{.width = 128, .warpgroups = 2, .keys = 128}>;
+// Shared memory is full: outputs take the queries' place.
+template <class T>
+using Wide = WgmmaForwardTraits<
+    T, ForwardOptions{.width = 256, .warpgroups = 2, .keys = 80, .own_out = false, .take_turns = false}>;
+
+}  // namespace
+
+template <class T>
+bool wgmma_takes(const AttentionProblem& s, const AttentionPointers& data) {
+  if (s.scale <= 0 || s.ordinals != nullptr || s.width > 256 || s.value_width > 256) return false;
+  const ForwardBoxes<Wide<T>> boxes(s, data);  // the size of a box does not matter
+  if (!can_map(boxes.q) || !can_map(boxes.k) || !can_map(boxes.v) || !can_map(boxes.out)) return false;
+  return TileOrder::of(s, 64).count() < (int64_t{1} << 30);
+}
+
+template <class T>
+void queue_wgmma_forward(const AttentionProblem& s, const AttentionPointers& data, void* stream) {
+  const int widest = std::max(s.width, s.value_width);
+  if (widest <= 64) return queue_wgmma<Narrow<T>>(s, data, stream);
+  if (widest <= 128) return queue_wgmma<Middle<T>>(s, data, stream);
+  queue_wgmma<Wide<T>>(s, data, stream);
+}
+
+template bool wgmma_takes<__nv_bfloat16>(const AttentionProblem&, const AttentionPointers&);
+template bool wgmma_takes<__half>(const AttentionProblem&, const AttentionPointers&);
+template void queue_wgmma_forward<__nv_bfloat16>(const AttentionProblem&, const AttentionPointers&, void*);
+template void queue_wgmma_forward<__half>(const AttentionProblem&, const AttentionPointers&, void*);
+
+}  // namespace floe

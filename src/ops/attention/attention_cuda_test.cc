@@ -109,8 +109,7 @@ TEST(AttentionCuda, TakesMoreThan65535Heads) {
 TEST(AttentionCuda, DropsTheReferencesElements) {
   FLOE_NEEDS_CUDA();
   for (const double rate : {0.1, 0.5, 0.9}) {
-    OpCase c = forward(
-        {.queries = 70, .keys = 131, .width = 16, .value_width = 8, .dropout = rate, .dtype = DType::f32});
+    OpCase c = forward(CudaSizes{.queries = 70, .keys = 131, .width = 16, .value_width = 8, .dropout = rate, .dtype = DType::f32});
     c.ulps = 64;
     check_kernel(c);
   }
@@ -160,7 +159,7 @@ TEST(AttentionCuda, GivesARowTheSameBitsHoweverItIsPadded) {
 TEST(AttentionCuda, GivesExactZerosToARowWithoutKeys) {
   FLOE_NEEDS_CUDA();
   for (const int64_t keys : {40, 200}) {
-    const OpCase c = forward({.queries = 33, .keys = keys, .lengths = {0, static_cast<int32_t>(keys)}});
+    const OpCase c = forward(CudaSizes{.queries = 33, .keys = keys, .lengths = {0, static_cast<int32_t>(keys)}});
     const std::vector<Tensor> out = run_kernel(c);
     for (int64_t i = 0; i < out[0].size() / 2; ++i) ASSERT_EQ(out[0].at(i), 0);
     for (int64_t i = 0; i < out[1].size() / 2; ++i)
@@ -200,7 +199,7 @@ TEST(AttentionCuda, DoesNotReadKeysBeyondLengths) {
 
 TEST(AttentionCuda, PassesNanToItsRowOnly) {
   FLOE_NEEDS_CUDA();
-  OpCase c = forward({.queries = 40, .keys = 70});
+  OpCase c = forward(CudaSizes{.queries = 40, .keys = 70});
   RefTensor q = case_inputs(c)[0];
   q.f[static_cast<size_t>((40 + 3) * 2 * 64 + 5)] =
       std::numeric_limits<double>::quiet_NaN();  // row 1, query 3, head 0
@@ -213,7 +212,7 @@ TEST(AttentionCuda, PassesNanToItsRowOnly) {
 // Probabilities are all equal to 1 before they are divided: nothing is rounded, the mean is.
 TEST(AttentionCuda, AveragesValuesWhenKeysAreZero) {
   FLOE_NEEDS_CUDA();
-  OpCase c = forward({.batch = 1, .queries = 20, .keys = 100});
+  OpCase c = forward(CudaSizes{.batch = 1, .queries = 20, .keys = 100});
   c.inputs[1] = CaseInput::of(Tensor(DType::bf16, {1, 100, 2, 64}));
   Tensor ones(DType::bf16, {1, 100, 2, 64});
   for (int64_t i = 0; i < ones.size(); ++i) ones.set(i, 1);
@@ -227,7 +226,7 @@ TEST(AttentionCuda, AveragesValuesWhenKeysAreZero) {
 TEST(AttentionCuda, SurvivesLargeScores) {
   FLOE_NEEDS_CUDA();
   for (const double value : {-120.0, 6e4, -1e5}) {
-    OpCase c = forward({.batch = 1, .queries = 3, .keys = 97, .width = 8, .value_width = 8});
+    OpCase c = forward(CudaSizes{.batch = 1, .queries = 3, .keys = 97, .width = 8, .value_width = 8});
     Tensor q(DType::bf16, {1, 3, 2, 8}), k(DType::bf16, {1, 97, 2, 8});
     for (int64_t i = 0; i < 6; ++i) q.set(8 * i, 1);
     for (int64_t j = 0; j < 194; ++j) k.set(8 * j, value * 2);

@@ -8,8 +8,9 @@ namespace floe {
 
 // Writes dq of query block m: the part, with the slot's sums where there are any.
 template <class T, int kD, bool kSlot>
-__device__ void write_dq(const GradWork<T, kD>& w, int h, int m, const float* slot, uint32_t part) {
+__device__ void write_dq(const GradWork<T, kD>& w, int h, int m, const float* slot) {
   const WgmmaGrad<T>& f = w.f;
+  const uint32_t part = w.base + GradTile<kD>::kAtDq;
   constexpr int kUnits = 8 * 64;  // a unit: 8 columns of two rows, 64 bytes of four neighbouring threads
   for (int x = static_cast<int>(threadIdx.x) - 32; x < kUnits; x += 96) {
     const int group = x % 8, quad = x / 8;
@@ -63,7 +64,7 @@ template <class T, int kD>
 __device__ void wait_for_slot(const GradWork<T, kD>& w, int64_t head, int m) {
   const WgmmaGrad<T>& f = w.f;
   for (int64_t before = head - f.ring; before >= 0; before -= f.ring) {
-    GradOrder order = w.order();
+    GradOrder order = w.order;
     order.length = f.s.length(static_cast<int>(before / f.s.heads));
     const int seen = order.seen_blocks(m);
     if (seen < 2) continue;
@@ -72,19 +73,15 @@ __device__ void wait_for_slot(const GradWork<T, kD>& w, int64_t head, int m) {
   }
 }
 
-// Three warps: add the parts of dq up, in order. They take the parts in turn, so that while one waits until
-// its part has been written the next one's is under way. Each waits for the turn and fences before it looks
-// whether the part is there: the turn mostly comes first, and both take trips to L2 that the next block would
-// wait for, too. Those who wrote the part have fenced it; a copy that has ended can be seen without a fence.
+// Three warps: add the parts of dq up, in order.
 template <class T, int kD>
 __device__ void add_parts(const GradWork<T, kD>& w) {
   using Tile = GradTile<kD>;
   const WgmmaGrad<T>& f = w.f;
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int warp = static_cast<int>(threadIdx.x) / 32 - 1;
-  GradStamps stamps(2, threadIdx.x == 32);
+  const bool leads = threadIdx.x == 32;
   if (w.n == 0) {  // queries in blocks without keys: nobody else has them
-    const int rows = ::min(f.s.queries, w.order().first(0) * Tile::kQueries);
+    const int rows = ::min(f.s.queries, w.order.first(0) * Tile::kQueries);
     const int units = f.s.width / 8, heads = f.s.group();
     for (int64_t x = static_cast<int64_t>(threadIdx.x) - 32; x < static_cast<int64_t>(rows) * heads * units;
          x += 96) {
@@ -96,68 +93,51 @@ __device__ void add_parts(const GradWork<T, kD>& w) {
     }
   }
   int m = w.start, h = w.key_head * f.s.group();
-  int64_t head = w.head_index(h);
-  const auto slots_of = [&](int64_t head) {
-    return f.sums + head % f.ring * f.query_blocks * (Tile::kQueries * kD);
-  };
-  uint32_t* counters = f.counters + 1 + head * f.query_blocks;
-  float* slots = slots_of(head);
   for (int item = 0; item < w.items; ++item) {
-    const auto rank = static_cast<uint32_t>(w.order().rank(w.n, m));
-    const auto seen = static_cast<uint32_t>(w.order().seen_blocks(m));
-    uint32_t* counter = counters + m;
-    float* slot = slots + static_cast<int64_t>(m) * (Tile::kQueries * kD);
-    const int stage = item % 2;
-    const auto parity = static_cast<uint32_t>(item / 2 % 2);
-    const uint32_t part = w.base + Tile::kAtDq + stage * Tile::kDqBytes;
-    const bool last = rank + 1 == seen, mine = item % 3 == warp;
-    if (lane == 0 && rank > 0 && (last || mine) && grad_keeps_order()) wait_for_count(counter, rank);
-    if (lane == 0 && rank == 0 && !last && mine) wait_for_slot(w, head, m);
-    if (lane == 0 && !last && mine) fence_engine();
-    __syncwarp();
-    stamps.add(kStampTurn);
-    wait(w.bars.dq_full(stage), parity);
-    stamps.add(kStampPart);
-    if (last) {
-      if (rank == 0) {
-        write_dq<T, kD, false>(w, h, m, slot, part);
-      } else {
-        write_dq<T, kD, true>(w, h, m, slot, part);
-      }
-      __syncwarp();
-      if (lane == 0) {
-        arrive(w.bars.dq_empty(stage));
-        release_count(counter, 1);  // three of these: the slot is free
-      }
-      stamps.add(kStampWrite);
-    } else {
-      if (lane == 0 && mine) {
+    const int64_t head = w.head_index(h);
+    const auto rank = static_cast<uint32_t>(w.order.rank(w.n, m));
+    const auto seen = static_cast<uint32_t>(w.order.seen_blocks(m));
+    uint32_t* counter = f.counters + 1 + head * f.query_blocks + m;
+    float* slot = f.sums + (head % f.ring * f.query_blocks + m) * (Tile::kQueries * kD);
+    wait(w.bars.dq_full(), static_cast<uint32_t>(item % 2));
+    if (rank + 1 < seen) {
+      if (leads) {
         if (rank == 0) {
-          bulk_store(slot, part, Tile::kDqBytes);
+          wait_for_slot(w, head, m);
+          fence_engine();
+          bulk_store(slot, w.base + Tile::kAtDq, Tile::kDqBytes);
         } else {
-          bulk_add(slot, part, Tile::kDqBytes);
+          wait_for_count(counter, rank);
+          fence_engine();
+          bulk_add(slot, w.base + Tile::kAtDq, Tile::kDqBytes);
         }
         commit_bulk();
         wait_bulk_read();
-        stamps.add(kStampRead);
-        arrive(w.bars.dq_empty(stage));
+        arrive(w.bars.dq_empty());
         wait_bulk_written();
+        fence_engine();
         release_count(counter, 1);
-        stamps.add(kStampWritten);
       } else if (lane == 0) {
-        arrive(w.bars.dq_empty(stage));
+        arrive(w.bars.dq_empty());
       }
       __syncwarp();
+    } else {
+      if (rank == 0) {
+        write_dq<T, kD, false>(w, h, m, slot);
+      } else {
+        if (lane == 0) wait_for_count(counter, rank);
+        __syncwarp();
+        write_dq<T, kD, true>(w, h, m, slot);
+      }
+      __syncwarp();
+      if (lane == 0) {
+        arrive(w.bars.dq_empty());
+        release_count(counter, 1);  // three of these: the slot is free
+      }
     }
     m = w.after(m);
-    if (m == w.start) {
-      ++h;
-      ++head;
-      counters += f.query_blocks;
-      if (item + 1 < w.items) slots = slots_of(head);
-    }
+    if (m == w.start) ++h;
   }
-  stamps.finish(w.items);
 }
 
 }  // namespace floe

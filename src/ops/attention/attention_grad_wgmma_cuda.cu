@@ -67,9 +67,6 @@ __global__ __launch_bounds__(384, 1) void wgmma_grad_kernel(const __grid_constan
   extern __shared__ unsigned char floe_grad_shared[];
   __shared__ uint32_t ticket;
   const uint32_t base = (shared_address(floe_grad_shared) + 1023) / 1024 * 1024;
-  if (threadIdx.x == 32) {
-    for (const CUtensorMap* map : {&f.q, &f.k, &f.v, &f.dout}) prefetch_map(map);
-  }
   if (threadIdx.x == 0) {
     const GradBarriers bars{base + GradTile<kD>::kAtBarriers};
     init_barrier(bars.k_full(), 1);
@@ -79,16 +76,16 @@ __global__ __launch_bounds__(384, 1) void wgmma_grad_kernel(const __grid_constan
       init_barrier(bars.dout_full(stage), 1);
       init_barrier(bars.q_empty(stage), 8);
       init_barrier(bars.dout_empty(stage), 8);
-      init_barrier(bars.dq_full(stage), 8);
-      init_barrier(bars.dq_empty(stage), 3);
     }
+    init_barrier(bars.dq_full(), 8);
+    init_barrier(bars.dq_empty(), 3);
     publish_barriers();
     ticket = atomicAdd(f.counters, 1u);
   }
   __syncthreads();
   const GradWork<T, kD> work(f, base, ticket);
   if (threadIdx.x < 128) {
-    give_back_registers<32>();
+    give_back_registers<24>();
     if (threadIdx.x >= 32) {
       add_parts(work);
     } else if (threadIdx.x == 0) {

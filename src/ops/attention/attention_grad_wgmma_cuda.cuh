@@ -5,7 +5,6 @@
 #include "kernel/cuda/tensor_map.h"
 #include "ops/attention/attention_cuda.cuh"
 #include "ops/attention/attention_grad_order_kernel.h"
-#include "ops/attention/attention_grad_stamps_cuda.cuh"
 
 namespace floe {
 
@@ -27,8 +26,8 @@ struct GradTile {
   static constexpr uint32_t kAtQ = kAtV + kKeyBytes;           // two stages
   static constexpr uint32_t kAtDout = kAtQ + 2 * kQueryBytes;  // two stages
   static constexpr uint32_t kAtDs = kAtDout + 2 * kQueryBytes;
-  static constexpr uint32_t kAtDq = kAtDs + kQueries * kKeys * 2;  // two stages
-  static constexpr uint32_t kAtRows = kAtDq + 2 * kDqBytes;        // two stages
+  static constexpr uint32_t kAtDq = kAtDs + kQueries * kKeys * 2;
+  static constexpr uint32_t kAtRows = kAtDq + kDqBytes;  // two stages
   static constexpr uint32_t kAtBarriers = kAtRows + 2 * kRowBytes;
   static constexpr uint32_t kBytes = kAtBarriers + 128 + 1024;  // the start is rounded up to 1024
 
@@ -68,8 +67,8 @@ struct GradBarriers {
   __device__ uint32_t dout_full(int stage) const { return at + 32 + 8 * stage; }
   __device__ uint32_t q_empty(int stage) const { return at + 48 + 8 * stage; }
   __device__ uint32_t dout_empty(int stage) const { return at + 64 + 8 * stage; }
-  __device__ uint32_t dq_full(int stage) const { return at + 80 + 8 * stage; }
-  __device__ uint32_t dq_empty(int stage) const { return at + 96 + 8 * stage; }
+  __device__ uint32_t dq_full() const { return at + 80; }
+  __device__ uint32_t dq_empty() const { return at + 88; }
 };
 // Named barriers of the two computing warpgroups.
 constexpr int kDsWritten = 1, kDsRead = 2, kTailCleared = 4;  // kDsRead + warpgroup
@@ -83,6 +82,7 @@ struct GradWork {
   uint32_t base;  // of shared memory
   GradBarriers bars;
   int b, key_head, n, length;
+  GradOrder order;
   int start, items;  // the first query block, and how many there are of all heads of the group
 
   __device__ GradWork(const WgmmaGrad<T>& f, uint32_t base, uint32_t ticket)
@@ -92,12 +92,9 @@ struct GradWork {
     b = head / f.s.key_heads;
     key_head = head % f.s.key_heads;
     length = f.s.length(b);
-    start = order().at(n, 0);
-    items = order().steps(n) * f.s.group();
-  }
-  // Made where it is used: divisions by a tile are then by constants.
-  __device__ GradOrder order() const {
-    return {Tile::kQueries, Tile::kKeys, f.s.queries, length, f.s.diagonal, f.rotated};
+    order = {Tile::kQueries, Tile::kKeys, f.s.queries, length, f.s.diagonal, f.rotated};
+    start = order.at(n, 0);
+    items = order.steps(n) * f.s.group();
   }
   // The next query block, round the ring or from the first again, as it is for the next head too.
   __device__ int after(int m) const {

@@ -130,7 +130,7 @@ TEST(AttentionGradWgmma, GivesTheSameBitsEveryTime) {
   FLOE_NEEDS_HOPPER();
   for (const int64_t width : {64, 128}) {
     for (const char* causal : {"none", "top_left"}) {
-      const OpCase c = backward(forward({.batch = 1,
+      const OpCase c = backward(forward(CudaSizes{.batch = 1,
                                          .queries = 1100,
                                          .keys = 1100,
                                          .width = width,
@@ -154,12 +154,11 @@ TEST(AttentionGradWgmma, GivesARowTheSameBitsHoweverItIsPadded) {
   for (const char* causal : {"none", "top_left"}) {
     constexpr int64_t kLength = 540, kLonger = 800, kWidth = 64, kHeads = 2;
     const OpCase c = backward(
-        forward({.batch = 1, .queries = kLength, .keys = kLength, .causal = causal, .lengths = {kLength}}));
+        forward(CudaSizes{.batch = 1, .queries = kLength, .keys = kLength, .causal = causal, .lengths = {kLength}}));
     const std::vector<RefTensor> x = case_inputs(c);
     const std::vector<Tensor> want = run_kernel(c);
     // Row 1 of two; row 0 is of other values and full length.
-    OpCase padded = backward(forward(
-        {.batch = 2, .queries = kLonger, .keys = kLonger, .causal = causal, .lengths = {kLonger, kLength}}));
+    OpCase padded = backward(forward(CudaSizes{.batch = 2, .queries = kLonger, .keys = kLonger, .causal = causal, .lengths = {kLonger, kLength}}));
     const std::vector<RefTensor> filling = case_inputs(padded);
     for (size_t i = 0; i < 6; ++i) {
       RefTensor y = filling[i];
@@ -210,7 +209,7 @@ TEST(AttentionGradWgmma, DoesNotReadKeysBeyondLengths) {
   FLOE_NEEDS_HOPPER();
   for (const int64_t width : {64, 128}) {
     for (const int32_t length : {25, 128, 150, 511}) {
-      const OpCase c = backward(forward({.batch = 1,
+      const OpCase c = backward(forward(CudaSizes{.batch = 1,
                                          .queries = 512,
                                          .keys = 512,
                                          .width = width,
@@ -233,7 +232,7 @@ TEST(AttentionGradWgmma, DoesNotReadKeysBeyondLengths) {
 
 TEST(AttentionGradWgmma, PassesNanOn) {
   FLOE_NEEDS_HOPPER();
-  OpCase c = backward(forward({.queries = 140, .keys = 200}));
+  OpCase c = backward(forward(CudaSizes{.queries = 140, .keys = 200}));
   RefTensor dout = case_inputs(c)[5];
   const int64_t query = (140 + 3) * 2;  // row 1, query 3, head 0
   dout.f[static_cast<size_t>(query * 64 + 5)] = std::numeric_limits<double>::quiet_NaN();
@@ -287,7 +286,7 @@ TEST(AttentionGradWgmma, WritesIntoSlicesOfAMergedGradient) {
   FLOE_NEEDS_HOPPER();
   for (const int64_t width : {64, 128, 96}) {
     for (const char* causal : {"none", "top_left"}) {
-      expect_slices_hold_the_same(backward(forward({.queries = 533,
+      expect_slices_hold_the_same(backward(forward(CudaSizes{.queries = 533,
                                                     .keys = 533,
                                                     .width = width,
                                                     .value_width = width,

@@ -34,7 +34,7 @@ TEST(AttentionWgmma, HasTheReferencesValuesForEveryTileAndTail) {
     for (const int64_t width : {64, 128, 256}) {
       for (const auto& [queries, keys] : std::vector<std::pair<int64_t, int64_t>>{
                {128, 128}, {129, 129}, {192, 160}, {193, 161}, {128, 400}, {257, 131}, {200, 513}}) {
-        check_forward({.batch = 1,
+        check_forward(CudaSizes{.batch = 1,
                        .queries = queries,
                        .keys = keys,
                        .width = width,
@@ -49,7 +49,7 @@ TEST(AttentionWgmma, TakesWidthsBelowItsTiles) {
   FLOE_NEEDS_SM90();
   for (const auto& [width, value_width] :
        std::vector<std::pair<int64_t, int64_t>>{{8, 8}, {24, 40}, {72, 64}, {64, 72}, {96, 200}, {256, 8}}) {
-    check_forward({.batch = 1,
+    check_forward(CudaSizes{.batch = 1,
                    .queries = 140,
                    .keys = 150,
                    .heads = 3,
@@ -65,7 +65,7 @@ TEST(AttentionWgmma, KnowsEveryMask) {
     for (const char* causal : {"top_left", "bottom_right"}) {
       for (const auto& [queries, keys] : std::vector<std::pair<int64_t, int64_t>>{
                {128, 128}, {300, 300}, {150, 389}, {389, 150}, {131, 900}, {900, 131}}) {
-        check_forward({.batch = 1,
+        check_forward(CudaSizes{.batch = 1,
                        .queries = queries,
                        .keys = keys,
                        .width = width,
@@ -80,7 +80,7 @@ TEST(AttentionWgmma, KnowsLengths) {
   FLOE_NEEDS_SM90();
   for (const int64_t width : {64, 128, 256}) {
     for (const char* causal : {"none", "top_left", "bottom_right"}) {
-      check_forward({.batch = 6,
+      check_forward(CudaSizes{.batch = 6,
                      .queries = 520,
                      .keys = 512,
                      .heads = 1,

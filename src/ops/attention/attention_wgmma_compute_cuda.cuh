@@ -126,8 +126,12 @@ struct ForwardReader {
     settle(out);
     settle(p);
     release_values();
+    // A factor that is NaN is not 1.
+    const bool rose = softmax->factor[0] != 1 || softmax->factor[1] != 1;
+    if (!Traits::kVotes || __any_sync(0xffffffffu, rose)) {
 #pragma unroll
-    for (int i = 0; i < kD / 2; ++i) out[i] *= softmax->factor[i / 2 % 2];
+      for (int i = 0; i < kD / 2; ++i) out[i] *= softmax->factor[i / 2 % 2];
+    }
     round_to_fragments<T, kN>(scores, p);
   }
   __device__ __forceinline__ void release_keys() {

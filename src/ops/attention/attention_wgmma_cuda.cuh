@@ -1,7 +1,7 @@
 // Attention on sm_90's tensor cores (Shah et al.: "FlashAttention-3", 2024; the online softmax of Milakov and
-// Gimelshein). One block stays on each processor and takes tile after tile (attention_tiles_cuda.cuh): kM
-// queries of one head. One warp brings queries, keys and values through the copy engine; each of two or three
-// warpgroups owns 64 of the queries, with their outputs and a block of scores in registers.
+// Gimelshein). A block takes one tile, kM queries of one head, or stays on its processor and takes tile after
+// tile (attention_tiles_cuda.cuh). One warp brings queries, keys and values through the copy engine; each of
+// two or three warpgroups owns 64 of the queries, with their outputs and a block of scores in registers.
 //
 // What runs beside what: a warpgroup starts the scores of block n, then the outputs of block n + 1 (the walk
 // is from the last key to the first), and makes probabilities of the scores while the outputs are summed. A
@@ -48,7 +48,8 @@ __global__ __launch_bounds__(Traits::kThreads,
       ForwardBringer<Traits> bringer{f, base};
       for (int round = 0;; ++round) {
         const TileOrder::Place place = f.order.at(round);
-        if (place.tile < 0) break;
+        if (place.head < 0) break;
+        if (place.tile < 0) continue;
         const ForwardTile<Traits> tile(f.s, place);
         if (tile.blocks > 0) bringer.bring_tile(tile);
       }
@@ -59,7 +60,8 @@ __global__ __launch_bounds__(Traits::kThreads,
     reader.make_token();
     for (int round = 0;; ++round) {
       const TileOrder::Place place = f.order.at(round);
-      if (place.tile < 0) break;
+      if (place.head < 0) break;
+      if (place.tile < 0) continue;
       reader.compute_tile(ForwardTile<Traits>(f.s, place));
     }
     reader.end();
@@ -96,7 +98,7 @@ void queue_wgmma(const AttentionProblem& s, const AttentionPointers& data, void*
   WgmmaForward f{tensor_map(boxes.q), tensor_map(boxes.k), tensor_map(boxes.v), tensor_map(boxes.out), s};
   f.to_out = data.to_out;
   f.lse = data.to_lse;
-  f.order = TileOrder::of(s, Traits::kM);
+  f.order = TileOrder::of(s, Traits::kM, Traits::kStays);
   const int64_t blocks =
       Traits::kStays ? std::min<int64_t>(f.order.count(), multiprocessors()) : f.order.count();
   launch("attention", wgmma_forward_kernel<Traits>,

@@ -93,6 +93,22 @@ TEST(AttentionWgmma, KnowsLengths) {
   }
 }
 
+// More than 8 tiles for each processor of 132: blocks that stay take pairs, of an odd and an even number of
+// tiles of a head.
+TEST(AttentionWgmma, DealsPairsOfUnequalTiles) {
+  FLOE_NEEDS_SM90();
+  for (const int64_t queries : {385, 193}) {
+    check_forward({.batch = queries == 385 ? 23 : 34,
+                   .queries = queries,
+                   .keys = 40,
+                   .heads = 16,
+                   .key_heads = 16,
+                   .width = 64,
+                   .value_width = 64,
+                   .causal = "top_left"});
+  }
+}
+
 TEST(AttentionWgmma, SharesKeysAmongHeads) {
   FLOE_NEEDS_SM90();
   CudaSizes s = square(200, 64);

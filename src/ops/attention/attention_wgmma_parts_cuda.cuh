@@ -14,6 +14,7 @@ struct ForwardOptions {
   bool own_out = true;     // outputs have shared memory of their own, and queries two buffers
   bool take_turns = true;  // the token
   bool stays = true;       // a block takes tile after tile; else there is a block for each
+  bool votes = false;      // a warp rescales its outputs only where a maximum rose
 };
 
 template <class T, ForwardOptions kOptions>
@@ -24,6 +25,7 @@ struct WgmmaForwardTraits {
   static constexpr int kM = 64 * kWarpgroups;
   static constexpr int kThreads = 128 * (kWarpgroups + 1);
   static constexpr bool kOwnOut = kOptions.own_out, kTakeTurns = kOptions.take_turns, kStays = kOptions.stays;
+  static constexpr bool kVotes = kOptions.votes;
   static constexpr int kQueryStages = kOwnOut ? 2 : 1;
   static constexpr int kPanels = kD / 64;
   // 65,536 registers: those of the warpgroup that brings and of the others.

@@ -14,7 +14,7 @@ template <class T>
 using Wide =
     WgmmaForwardTraits<T, ForwardOptions{.width = 256, .warpgroups = 2, .keys = 80, .own_out = false}>;
 
-// With a causal mask a block for each tile: tiles are unequal, and the hardware hands them out evenly.
+// With a causal mask mostly a block for each tile: tiles are unequal, and the hardware hands them out evenly.
 template <class T>
 using NarrowEach =
     WgmmaForwardTraits<T, ForwardOptions{.width = 64, .warpgroups = 3, .keys = 128, .stays = false}>;
@@ -25,6 +25,13 @@ template <class T>
 using WideEach =
     WgmmaForwardTraits<T, ForwardOptions{
                               .width = 256, .warpgroups = 2, .keys = 80, .own_out = false, .stays = false}>;
+
+// Where tiles are short and many, their start, which a block that stays hides, costs more than what is left
+// unequal at the end.
+template <class Traits>
+bool stays(const AttentionProblem& s, int longest) {
+  return s.queries <= longest && TileOrder::of(s, Traits::kM, true).count() >= 8 * multiprocessors();
+}
 
 }  // namespace
 
@@ -41,15 +48,12 @@ void queue_wgmma_forward(const AttentionProblem& s, const AttentionPointers& dat
   const int widest = std::max(s.width, s.value_width);
   const bool unequal = s.diagonal < s.keys - 1;
   if (widest <= 64) {
-    // Where tiles are short and many, their start, which a block that stays hides, costs more than what is
-    // left at the end.
-    const bool stays =
-        s.queries < 4096 && TileOrder::of(s, Narrow<T>::kM, true).count() >= 8 * multiprocessors();
-    if (unequal && !stays) return queue_wgmma<NarrowEach<T>>(s, data, stream);
+    if (unequal && !stays<Narrow<T>>(s, 2048)) return queue_wgmma<NarrowEach<T>>(s, data, stream);
     return queue_wgmma<Narrow<T>>(s, data, stream);
   }
   if (widest <= 128) {
-    return unequal ? queue_wgmma<MiddleEach<T>>(s, data, stream) : queue_wgmma<Middle<T>>(s, data, stream);
+    if (unequal && !stays<Middle<T>>(s, 1024)) return queue_wgmma<MiddleEach<T>>(s, data, stream);
+    return queue_wgmma<Middle<T>>(s, data, stream);
   }
   return unequal ? queue_wgmma<WideEach<T>>(s, data, stream) : queue_wgmma<Wide<T>>(s, data, stream);
 }

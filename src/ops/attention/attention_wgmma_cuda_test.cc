@@ -97,14 +97,16 @@ TEST(AttentionWgmma, KnowsLengths) {
 // tiles of a head.
 TEST(AttentionWgmma, DealsPairsOfUnequalTiles) {
   FLOE_NEEDS_SM90();
-  for (const int64_t queries : {385, 193}) {
-    check_forward({.batch = queries == 385 ? 23 : 34,
-                   .queries = queries,
+  for (const CudaSizes& s : {CudaSizes{.batch = 23, .queries = 385, .width = 64},
+                             CudaSizes{.batch = 34, .queries = 193, .width = 64},
+                             CudaSizes{.batch = 23, .queries = 257, .width = 128}}) {
+    check_forward({.batch = s.batch,
+                   .queries = s.queries,
                    .keys = 40,
                    .heads = 16,
                    .key_heads = 16,
-                   .width = 64,
-                   .value_width = 64,
+                   .width = s.width,
+                   .value_width = s.width,
                    .causal = "top_left"});
   }
 }
@@ -212,7 +214,9 @@ TEST(AttentionWgmma, GivesExactZerosToARowWithoutKeys) {
                 .causal = "bottom_right"};
     const std::vector<Tensor> out = run_kernel(forward(s));
     for (int64_t i = 0; i < out[0].size(); ++i) {
-      if (i / (2 * width) < 560) ASSERT_EQ(out[0].at(i), 0) << i;
+      if (i / (2 * width) < 560) {
+        ASSERT_EQ(out[0].at(i), 0) << i;
+      }
     }
     for (int64_t i = 0; i < out[1].size(); ++i) {
       ASSERT_EQ(std::isinf(out[1].at(i)), i % 700 < 560) << i;

@@ -79,7 +79,8 @@ inline std::vector<std::vector<double>> bounds(const CudaSizes& s, const OpCase&
           delta += x[3].f[oi + d] * x[5].f[oi + d];
           delta_terms += std::fabs(x[3].f[oi + d] * x[5].f[oi + d]);
         }
-        int64_t seen = s.lengths.empty() ? s.keys : s.lengths[static_cast<size_t>(b)];
+        int64_t seen = s.keys;
+        if (!s.lengths.empty()) seen = std::min<int64_t>(seen, s.lengths[static_cast<size_t>(b)]);
         if (s.causal == "top_left") seen = std::min(seen, i + 1);
         if (s.causal == "bottom_right") seen = std::min(seen, i + 1 + s.keys - s.queries);
         for (int64_t j = 0; j < seen; ++j) {

@@ -48,16 +48,20 @@ Choice choose(int64_t m, int64_t n, int64_t k, bool norm_inside) {
   const auto blocks = [&](const RowTile& tile) {
     return ((m + tile.rows - 1) / tile.rows) * ((n + tile.columns - 1) / tile.columns);
   };
-  if (k % 8 != 0) return {{16, 16}, Way::split};
+  const Choice any{{16, 16}, Way::split};
+  if (k % 8 != 0) return any;
   if (m > kMostSplit && walk_serves(m, n, k)) return {{64, 64}, Way::walk};
   if (m > kMostSplit && wide_serves(n, k)) return {wide_tile(m, n, k), Way::wide};
+  if (m > 16 && !norm_inside) {
+    for (const RowTile tile : {RowTile{128, 128}, {64, 128}, {64, 64}}) {
+      if (n % 2 == 0 && m > tile.rows / 2 && blocks(tile) >= kEnoughBlocks) return {tile, Way::staged};
+    }
+  }
+  if (k % kChunk != 0) return any;
   if (m <= 16 || norm_inside) {
     // As many columns as leave two to four blocks a processor: their loads hide each other's latency.
     if (blocks({16, 32}) >= 528) return {{16, 32}, Way::split};
     return {{16, blocks({16, 16}) >= 264 ? 16 : 8}, Way::split};
-  }
-  for (const RowTile tile : {RowTile{128, 128}, {64, 128}, {64, 64}}) {
-    if (n % 2 == 0 && m > tile.rows / 2 && blocks(tile) >= kEnoughBlocks) return {tile, Way::staged};
   }
   for (const RowTile tile : {RowTile{32, 32}, {16, 32}, {16, 16}}) {
     if (blocks(tile) >= kEnoughBlocks) return {tile, Way::split};
@@ -97,7 +101,7 @@ BoundKernel bind(const KernelCall& call) {
   args.early = (call.frozen_inputs & weights) == weights;
   const RowNorm norm = norm_of(at.norm);
   const bool wide = args.m > kMostSplit && wide_serves(args.n, args.k);
-  const bool inside = norm != RowNorm::none && args.n > 0 && args.k <= kMostNormed && args.k % 8 == 0 &&
+  const bool inside = norm != RowNorm::none && args.n > 0 && args.k <= kMostNormed && args.k % kChunk == 0 &&
                       !wide && (args.m <= 16 || (args.m <= kMostInside && args.n <= kMostColumnsInside));
   const bool before = norm != RowNorm::none && !inside;
   const bool keeps = call.outputs.size() > 1;

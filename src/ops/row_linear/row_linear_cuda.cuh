@@ -121,7 +121,8 @@ struct RowTile {
 };
 
 // row_linear_split_cuda.cu: tiles {16, 8}, {16, 16}, {16, 32}, {32, 32}; `norm` only for rows of at most
-// kMostNormed and tiles of 16 rows. The only one for a K that is no multiple of 8: {16, 16}, no norm.
+// kMostNormed and tiles of 16 rows. For a K that is no multiple of a chunk {16, 16}, no norm;
+// no other kernel takes a K that is no multiple of 8.
 constexpr int64_t kMostNormed = 1024;
 void start_split(const RowLinearCall& call, RowTile tile, RowNorm norm, void* stream);
 // row_linear_wide_cuda.cu: tiles of 64 rows, K a multiple of 256 (above 1,024: of 512), N even, on sm_90.

@@ -13,24 +13,24 @@ using NormPlan = RowPlan<8, 32, 4>;
 static_assert(kMostNormed <= NormPlan::kThreads * NormPlan::kVector * NormPlan::kChunks,
               "a warp must hold a row that is normed inside");
 
-// What lane `quad` holds of the chunk that begins at k (multiply_chunk); zeros past the end, or for a row
-// that is not there.
-template <bool kAligned>
+// What lane `quad` holds of the chunk that begins at k (multiply_chunk); zeros for a row or a chunk that is
+// not there, and past the end where K is no multiple of a chunk.
+template <bool kWhole>
 __device__ inline uint4 load_fours(const __nv_bfloat16* row, int64_t k, int quad, int64_t end) {
-  const auto four = [&](int64_t from) {
-    uint2 words = make_uint2(0, 0);
-    if (row == nullptr || from >= end) return words;
-    if constexpr (kAligned) {
-      words = *reinterpret_cast<const uint2*>(row + from);
-    } else {
-      const auto* bits = reinterpret_cast<const uint16_t*>(row);
-      const auto at = [&](int64_t i) -> uint32_t { return i < end ? bits[i] : 0; };
-      words = make_uint2(at(from) | at(from + 1) << 16, at(from + 2) | at(from + 3) << 16);
-    }
-    return words;
-  };
-  const uint2 first = four(k + quad * 4), second = four(k + 16 + quad * 4);
-  return make_uint4(first.x, first.y, second.x, second.y);
+  if (row == nullptr || k >= end) return make_uint4(0, 0, 0, 0);
+  if constexpr (kWhole) {
+    const uint2* from = reinterpret_cast<const uint2*>(row + k) + quad;
+    const uint2 first = from[0], second = from[4];
+    return make_uint4(first.x, first.y, second.x, second.y);
+  } else {
+    const auto* bits = reinterpret_cast<const uint16_t*>(row);
+    const auto two = [&](int64_t i) -> uint32_t {
+      const uint32_t low = i < end ? bits[i] : 0, high = i + 1 < end ? bits[i + 1] : 0;
+      return low | high << 16;
+    };
+    const int64_t first = k + quad * 4, second = first + 16;
+    return make_uint4(two(first), two(first + 2), two(second), two(second + 2));
+  }
 }
 
 // Shared memory: the warps' sums, then the normed rows, then gamma and beta. Sums are padded so that the
@@ -53,7 +53,7 @@ struct SplitMemory {
   }
 };
 
-template <int kM, int kN, int kSplits, RowNorm kNorm, bool kAligned>
+template <int kM, int kN, int kSplits, RowNorm kNorm, bool kWhole>
 __global__ void __launch_bounds__(32 * kSplits) split_kernel(const RowLinearCall call) {
   using Memory = SplitMemory<kM, kN, kSplits>;
   constexpr int kThreads = 32 * kSplits;
@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(32 * kSplits) split_kernel(const RowLinearCall
       const __nv_bfloat16* row = column < call.n ? call.w + column * call.k : nullptr;
 #pragma unroll
       for (int c = 0; c < kDepth; ++c) {
-        b[c][j] = load_fours<kAligned>(row, (first + c) * kChunk, quad, first + c < end ? call.k : 0);
+        b[c][j] = load_fours<kWhole>(row, (first + c) * kChunk, quad, first + c < end ? call.k : 0);
       }
     }
   };
@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(32 * kSplits) split_kernel(const RowLinearCall
         const __nv_bfloat16* row = row0 + r < call.m ? from : nullptr;
 #pragma unroll
         for (int c = 0; c < kDepth; ++c) {
-          a[c][i][half] = load_fours<kAligned>(row, (first + c) * kChunk, quad, first + c < end ? call.k : 0);
+          a[c][i][half] = load_fours<kWhole>(row, (first + c) * kChunk, quad, first + c < end ? call.k : 0);
         }
       }
     }
@@ -189,11 +189,11 @@ __global__ void __launch_bounds__(32 * kSplits) split_kernel(const RowLinearCall
   }
 }
 
-template <int kM, int kN, int kSplits, RowNorm kNorm, bool kAligned>
+template <int kM, int kN, int kSplits, RowNorm kNorm, bool kWhole>
 void start(RowLinearCall call, void* stream) {
   call.row_tiles = (call.m + 16 * kM - 1) / (16 * kM);
   const int64_t blocks = call.row_tiles * ((call.n + 8 * kN - 1) / (8 * kN));
-  launch("row_linear", split_kernel<kM, kN, kSplits, kNorm, kAligned>,
+  launch("row_linear", split_kernel<kM, kN, kSplits, kNorm, kWhole>,
          {.grid = dim3(static_cast<unsigned>(blocks)),
           .block = dim3(32 * kSplits),
           .shared_bytes = SplitMemory<kM, kN, kSplits>::bytes(call.k, kNorm),
@@ -218,7 +218,7 @@ void start_row(const RowLinearCall& call, RowNorm norm, void* stream) {
 }  // namespace
 
 void start_split(const RowLinearCall& call, RowTile tile, RowNorm norm, void* stream) {
-  if (call.k % 8 != 0) {
+  if (call.k % kChunk != 0) {
     if (splits_for(call.k) == 4) return start<1, 2, 4, RowNorm::none, false>(call, stream);
     return start<1, 2, 8, RowNorm::none, false>(call, stream);
   }

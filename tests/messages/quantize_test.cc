@@ -119,6 +119,7 @@ TEST_F(Quantizing, ComparesAndReports) {
   const nlohmann::json report = nlohmann::json::parse(read_file(path("r.json")));
   EXPECT_EQ(report["sentences"], 5);
   EXPECT_NEAR(report["int8_loss"].get<double>(), report["float_loss"].get<double>(), 0.05);
+  EXPECT_NEAR(report["fake_loss"].get<double>(), report["int8_loss"].get<double>(), 0.005);
   ASSERT_EQ(report["products"].size(), 45u);
   for (const nlohmann::json& product : report["products"]) {
     EXPECT_EQ(product["different_codes"], 0) << product["weight"];

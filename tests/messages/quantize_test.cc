@@ -83,7 +83,7 @@ TEST_F(Quantizing, EveryKindOfCpuGivesTheSameTranslationsAndScores) {
   const char* before = std::getenv("FLOE_INT8");
   const std::string was = before == nullptr ? "" : before;
   int tried = 0;
-  for (const char* target : {"scalar", "avx2", "avx512bw", "vnni"}) {
+  for (const char* target : {"scalar", "avx2", "avx512bw", "vnni", "amx"}) {
     ::setenv("FLOE_INT8", target, 1);
     const Outcome got = floe(run);
     if (got.code != 0) {

@@ -118,7 +118,7 @@ class Bench(unittest.TestCase):
         self.assertIn("train has no option --tread; did you mean --threads?", self.refusal("train", "--tread", "2"))
         self.assertIn("--case is one of all, multi30k, tatoeba, small, base-16x32, base-128x32, not 'huge'",
                       self.refusal("train", "--case", "huge"))
-        self.assertIn("--case is one of all, cache, peer, steps, not 'x'", self.refusal("decode", "--case", "x"))
+        self.assertIn("--case is one of all, cache, int8, peer, steps, not 'x'", self.refusal("decode", "--case", "x"))
         self.assertIn("--case is one of all, steps, not 'cache'",
                       self.refusal("decode", "--case", "cache", "--device", "cuda"))
         self.assertIn("--case is all: the products are measured together, not 'x'",

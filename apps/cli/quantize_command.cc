@@ -80,6 +80,7 @@ void compare(const Flags& flags, const ModelFile& model, const ModelFile& quanti
                     .sentences = static_cast<int64_t>(pairs.size()),
                     .target_tokens = static_cast<int64_t>(plain.size()),
                     .float_loss = mean_loss(plain),
+                    .fake_loss = mean_loss(token_log_probs(quantized, pairs, device, Int8::fake)),
                     .int8_loss = mean_loss(token_log_probs(quantized, pairs, device)),
                     .products = compare_products(model, quantized, pairs, device)};
   if (flags.sensitivity) report.sensitivities = sensitivities(model, quantized, pairs, device);

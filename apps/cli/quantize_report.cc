@@ -41,8 +41,9 @@ std::vector<std::string> cells(const Int8Report& report, const ProductComparison
 }
 
 std::string summary(const Int8Report& report) {
-  return fmt::format("{} sentences, {} target tokens; mean -log p of a token: float {:.4f}, INT8 {:.4f}",
-                     report.sentences, report.target_tokens, report.float_loss, report.int8_loss);
+  return fmt::format(
+      "{} sentences, {} target tokens; mean -log p of a token: float {:.4f}, simulated {:.4f}, INT8 {:.4f}",
+      report.sentences, report.target_tokens, report.float_loss, report.fake_loss, report.int8_loss);
 }
 
 std::string escaped(const std::string& text) {
@@ -83,6 +84,7 @@ std::string report_json(const Int8Report& report) {
   json["sentences"] = report.sentences;
   json["target_tokens"] = report.target_tokens;
   json["float_loss"] = report.float_loss;
+  json["fake_loss"] = report.fake_loss;
   json["int8_loss"] = report.int8_loss;
   json["products"] = nlohmann::ordered_json::array();
   for (const ProductComparison& p : report.products) {

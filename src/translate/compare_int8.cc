@@ -181,12 +181,14 @@ std::vector<ProductComparison> compare_products(const ModelFile& model, const Mo
   return out;
 }
 
-std::vector<double> token_log_probs(const ModelFile& model, std::span<const IdPair> pairs, Device& device) {
+std::vector<double> token_log_probs(const ModelFile& model, std::span<const IdPair> pairs, Device& device,
+                                    Int8 lowering) {
   KernelTable kernels;
   add_all_kernels(device.kind(), kernels);
   State state(&device);
   set_state(state, model);
-  const Graph graph = int8_graph(scoring_graph(model.config, {}), quantize_plan(model.config, model.weights));
+  const Graph graph =
+      int8_graph(scoring_graph(model.config, {}), quantize_plan(model.config, model.weights), lowering);
   Session session(compile({graph}, kernels, {.device = device.kind()}), kernels, device, state);
   std::vector<double> out;
   for_each_batch(model.config, pairs, kBatchTokens, [&](const PairBatch& batch) {

@@ -9,6 +9,7 @@
 
 #include "device/device.h"
 #include "translate/forced_pairs.h"
+#include "translate/int8.h"
 #include "translate/model_file.h"
 
 namespace floe {
@@ -30,8 +31,10 @@ struct ProductComparison {
 std::vector<ProductComparison> compare_products(const ModelFile& model, const ModelFile& quantized,
                                                 std::span<const IdPair> pairs, Device& device);
 
-// The pairs' targets as a model scores them, a number for each target token, pairs one after the other.
-std::vector<double> token_log_probs(const ModelFile& model, std::span<const IdPair> pairs, Device& device);
+// The pairs' targets as a model scores them, a number for each target token, batches of pairs one after the
+// other. `lowering` is for a model that is INT8.
+std::vector<double> token_log_probs(const ModelFile& model, std::span<const IdPair> pairs, Device& device,
+                                    Int8 lowering = Int8::real);
 
 struct Sensitivity {
   std::string weight;

@@ -163,7 +163,7 @@ DecodeEngine::Profile DecodeEngine::profile() const {
 }
 
 std::shared_ptr<Session> DecodeEngine::session_of(const Graph& graph) {
-  const Graph compiled = graph_for(options_.precision, config_, int8_graph(graph, plan_, options_.int8));
+  const Graph compiled = graph_for(options_.precision, config_, int8_graph(graph, plan_));
   auto session = std::make_shared<Session>(options_.compile({compiled}), kernels_, device_, state_,
                                            options_.max_bindings);
   session->set_profile(profile_);

@@ -32,7 +32,6 @@ struct DecodeEngineOptions {
   size_t keep_free = 0;                  // bytes that this leaves to others
   int64_t max_target = 0;                // longest target; 0: what the model's positions allow
   Precision precision = Precision::f32;  // bf16: products, caches and the weights in `state` that they read
-  Int8 int8 = Int8::real;                // of weights that are codes
   bool cached = true;                    // false: every step reads the whole prefix anew; for comparison
   size_t max_bindings = 64;              // sets of sizes that a session keeps (runtime/session.h)
   // Graphs to a program: compile() with the engine's kernels where none is given.

@@ -83,7 +83,7 @@ TEST_F(Quantizing, EveryKindOfCpuGivesTheSameTranslationsAndScores) {
   const char* before = std::getenv("FLOE_INT8");
   const std::string was = before == nullptr ? "" : before;
   int tried = 0;
-  for (const char* target : {"scalar", "avx2", "avx512bw", "vnni"}) {
+  for (const char* target : {"scalar", "avx2", "avx512bw", "vnni", "amx"}) {
     ::setenv("FLOE_INT8", target, 1);
     const Outcome got = floe(run);
     if (got.code != 0) {
@@ -119,6 +119,7 @@ TEST_F(Quantizing, ComparesAndReports) {
   const nlohmann::json report = nlohmann::json::parse(read_file(path("r.json")));
   EXPECT_EQ(report["sentences"], 5);
   EXPECT_NEAR(report["int8_loss"].get<double>(), report["float_loss"].get<double>(), 0.05);
+  EXPECT_NEAR(report["fake_loss"].get<double>(), report["int8_loss"].get<double>(), 0.005);
   ASSERT_EQ(report["products"].size(), 45u);
   for (const nlohmann::json& product : report["products"]) {
     EXPECT_EQ(product["different_codes"], 0) << product["weight"];

@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "base/error.h"
 #include "device/cpu/thread_pool.h"
+#include "kernel/cpu/int8_amx.h"
 #include "kernel/cpu/int8_finish.h"
 #include "kernel/cpu/int8_tile.h"
 #include "tensor/quantize.h"
@@ -26,6 +28,8 @@ constexpr int64_t kPackBytes = 1 << 15;
 constexpr int32_t kShift = 128;
 // Of k at a time: 16 KiB of a strip of b, 6 of a block of a and the panel's sums stay in L1.
 constexpr int64_t kChunkGroups = 128;
+constexpr int64_t kAmxGroups = kAmxDepth / kInt8Group;
+static_assert(kChunkGroups % kAmxGroups == 0, "chunks are whole tiles of AMX but for the last");
 
 // A guess from the peak of one core and the bandwidth of its L2; only the ratio to kWorthMicros matters.
 double micros(int64_t rows, int64_t columns, int64_t k) {
@@ -116,8 +120,8 @@ GemmInt8::GemmInt8(int64_t m, int64_t n, int64_t k) : m_(m), n_(n), k_(k), group
   while (ceil_div(m, rows_) * ceil_div(n, columns_) < kPanelsWanted &&
          micros(rows_, columns_, k) > 2 * kWorthMicros) {
     // Many rows first: a's are packed anew for every panel of columns.
-    if (rows_ >= 4 * kMinRows) {
-      rows_ = halve(rows_, kMinRows);
+    if (rows_ >= 4 * kAmxRows) {
+      rows_ = halve(rows_, 2 * kAmxRows);
     } else if (columns_ >= 2 * kMinColumns) {
       columns_ = halve(columns_, kMinColumns);
     } else if (rows_ >= 2 * kMinRows) {
@@ -171,10 +175,23 @@ size_t GemmInt8::workspace(int threads, bool packed_b) const {
 void GemmInt8::run_panel(const Operands& at, const Panel& p, void* memory) const {
   const Int8Target target = int8_target();
   const Scratch scratch = scratch_at(memory, rows_, groups_);
-  for (int64_t row = 0; row < p.rows; row += kInt8MostRows) {
-    pack_rows(at.a + (p.row + row) * k_, k_, std::min(kInt8MostRows, p.rows - row),
-              scratch.a + row * groups_ * kInt8Group);
-  }
+  // AMX takes these rows and this much of k, tiles what is left.
+  const int64_t amx_groups = target == Int8Target::amx ? k_ / kAmxDepth * kAmxGroups : 0;
+  const int64_t amx_end = amx_groups == 0 ? 0 : p.rows / kAmxRows * kAmxRows;
+  std::optional<AmxTiles> tiles;
+  if (amx_end > 0) tiles.emplace();
+  // f(first row, how many, first group) for blocks of tiles.
+  const auto each_block = [&](auto f) {
+    for (int64_t row = amx_groups < groups_ ? 0 : amx_end; row < p.rows;) {
+      const int64_t end = row < amx_end ? amx_end : p.rows;
+      const int64_t rows = std::min(kInt8MostRows, end - row);
+      f(row, rows, row < amx_end ? amx_groups : 0);
+      row += rows;
+    }
+  };
+  each_block([&](int64_t row, int64_t rows, int64_t) {
+    pack_rows(at.a + (p.row + row) * k_, k_, rows, scratch.a + row * groups_ * kInt8Group);
+  });
   for (int64_t row = 0; row < p.rows; ++row)
     scratch.take_off[row] = kShift * sum_of(at.a + (p.row + row) * k_, k_);
   const auto* strip = static_cast<const uint8_t*>(at.packed_b) + p.column * groups_ * kInt8Group;
@@ -182,17 +199,31 @@ void GemmInt8::run_panel(const Operands& at, const Panel& p, void* memory) const
        column += kInt8Columns, strip += kInt8Columns * groups_ * kInt8Group) {
     int64_t group = 0;
     do {
-      const int64_t groups = std::min(kChunkGroups, groups_ - group);
-      for (int64_t row = 0; row < p.rows; row += kInt8MostRows) {
-        const int64_t rows = std::min(kInt8MostRows, p.rows - row);
-        int8_tile(target, {.a = scratch.a + (row * groups_ + group * rows) * kInt8Group,
-                           .b = strip + group * kInt8Columns * kInt8Group,
-                           .groups = groups,
+      const int64_t end = std::min(groups_, group + kChunkGroups);
+      const uint8_t* b = strip + group * kInt8Columns * kInt8Group;
+      const int64_t blocks = (std::min(end, amx_groups) - group) / kAmxGroups;
+      for (int64_t row = 0; row < amx_end && blocks > 0;) {
+        const bool two = row + 2 * kAmxRows <= amx_end;
+        amx_rows({.a = at.a + (p.row + row) * k_ + group * kInt8Group,
+                  .a_row = k_,
+                  .b = b,
+                  .blocks = blocks,
+                  .two = two,
+                  .sums = scratch.sums + row * kInt8Columns,
+                  .add = group > 0});
+        row += two ? 2 * kAmxRows : kAmxRows;
+      }
+      each_block([&](int64_t row, int64_t rows, int64_t first) {
+        const int64_t begin = std::max(group, first);
+        if (begin > end || (begin == end && groups_ > 0)) return;
+        int8_tile(target, {.a = scratch.a + (row * groups_ + begin * rows) * kInt8Group,
+                           .b = strip + begin * kInt8Columns * kInt8Group,
+                           .groups = end - begin,
                            .rows = static_cast<int>(rows),
                            .sums = scratch.sums + row * kInt8Columns,
-                           .add = group > 0});
-      }
-      group += groups;
+                           .add = begin > 0});
+      });
+      group = end;
     } while (group < groups_);
     int8_finish({.sums = scratch.sums,
                  .take_off = scratch.take_off,

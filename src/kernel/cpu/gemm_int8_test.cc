@@ -124,6 +124,24 @@ TEST_P(GemmInt8Test, IsExactForEveryNumberOfRowsAndOddWidths) {
   }
 }
 
+// AMX takes 16 rows by 64 of k; chunks are 512 deep.
+TEST_P(GemmInt8Test, IsExactInWholeTilesAndBesideThem) {
+  const int64_t n = 33;
+  for (const int64_t m : {15, 16, 17, 31, 32, 33, 47, 48, 49, 100}) {
+    for (const int64_t k : {63, 64, 65, 128, 191, 511, 512, 513, 576, 1031}) {
+      for (const Fill fill : {Fill::random, Fill::alternating}) {
+        const Codes a = codes(m * k, fill, 18), b = codes(n * k, fill, 19);
+        const Floats c = multiply(a, b, m, n, k);
+        for (int64_t i = 0; i < m; ++i) {
+          for (int64_t j = 0; j < n; ++j)
+            ASSERT_EQ(c[static_cast<size_t>(i * n + j)], static_cast<float>(product(a, b, i, j, k)))
+                << i << "," << j << " of " << m << " rows, depth " << k;
+        }
+      }
+    }
+  }
+}
+
 TEST_P(GemmInt8Test, ScalesAndAddsInTheStatedOrder) {
   const int64_t m = 14, n = 45, k = 70;
   const Codes a = codes(m * k, Fill::random, 5), b = codes(n * k, Fill::random, 6);

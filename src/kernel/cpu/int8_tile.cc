@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "kernel/cpu/int8_amx.h"
 
 #if defined(__x86_64__)
 #include <hwy/base.h>
@@ -216,7 +217,9 @@ std::vector<Int8Target> targets_of_cpu() {
   if (__builtin_cpu_supports("avx2")) list.push_back(Int8Target::avx2);
   const bool wide = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
   if (wide) list.push_back(Int8Target::avx512bw);
-  if (wide && __builtin_cpu_supports("avx512vnni")) list.push_back(Int8Target::vnni);
+  const bool vnni = wide && __builtin_cpu_supports("avx512vnni");
+  if (vnni) list.push_back(Int8Target::vnni);
+  if (vnni && amx_available()) list.push_back(Int8Target::amx);
 #endif
   return list;
 }
@@ -240,7 +243,7 @@ std::atomic<Int8Target>& current() {
 }  // namespace
 
 std::string_view name_of(Int8Target target) {
-  constexpr std::string_view kNames[] = {"scalar", "avx2", "avx512bw", "vnni"};
+  constexpr std::string_view kNames[] = {"scalar", "avx2", "avx512bw", "vnni", "amx"};
   return kNames[static_cast<int>(target)];
 }
 
@@ -256,6 +259,7 @@ void int8_tile(Int8Target target, const Int8Tile& tile) {
   switch (target) {
 #if defined(__x86_64__)
     case Int8Target::vnni:
+    case Int8Target::amx:
       return vnni_tile<kInt8MostRows>(tile);
     case Int8Target::avx512bw:
       return avx512bw_tile(tile);

@@ -3,6 +3,7 @@
 // Weights are kept as unsigned bytes w + 128, since VNNI multiplies unsigned by signed bytes; what that adds,
 // 128 times the sum of a's row, is taken off afterwards (gemm_int8.h). All sums are int32 and wrap, so every
 // path, in whatever order it adds, gives the same bits, and the right ones whenever the product itself fits:
+//   amx       int8_amx.h where there are 16 rows; vnni's for what is left
 //   vnni      vpdpbusd: four products a lane, added to the sum without saturation
 //   avx512bw, avx2   bytes widened to 16 bits, vpmaddwd; never vpmaddubsw, whose pairs saturate at 16 bits
 //   scalar    a loop
@@ -27,7 +28,8 @@ struct Int8Tile {
   bool add = false;         // to what `sums` holds
 };
 
-enum class Int8Target { scalar, avx2, avx512bw, vnni };
+// amx is vnni with int8_amx.h for whole tiles of 16 rows.
+enum class Int8Target { scalar, avx2, avx512bw, vnni, amx };
 std::string_view name_of(Int8Target target);
 
 // What this CPU has, the best one last.

@@ -102,6 +102,21 @@ TEST(MatmulInt8, AScaleThatIsNanOrInfiniteMakesItsRowNan) {
   for (int64_t i = 0; i < 15; ++i) EXPECT_EQ(std::isnan(y.at(i)), i < 10) << i;
 }
 
+// As an int32 of scale a_scale * w_scale such a bias would be 1e34.
+TEST(MatmulInt8, ABiasIsNotLostBesideTinyWeights) {
+  FLOE_NEEDS_CPU();
+  OpCase c = case_of({2, 8}, 3, {.bias = true});
+  c.inputs[1] = CaseInput::of(Tensor::scalar(1e-4f));
+  c.inputs[3] = CaseInput::of(Tensor::scalar(1e-30f));
+  c.inputs[4] = CaseInput::of(Tensor::from_floats({3}, {1, -2, 0}));
+  const Tensor y = product_of(c);
+  for (int64_t row = 0; row < 2; ++row) {
+    EXPECT_EQ(y.at(row * 3), 1);
+    EXPECT_EQ(y.at(row * 3 + 1), -2);
+    EXPECT_LT(std::fabs(y.at(row * 3 + 2)), 1e-28);
+  }
+}
+
 std::string refusal(std::vector<Type> types) {
   Graph graph(all_ops(), "g");
   Builder b(graph);

@@ -13,7 +13,7 @@ namespace floe {
 namespace {
 
 ScalePer per_of(const Attrs& attrs) {
-  const std::string per = attrs.text("per");
+  const std::string& per = attrs.text("per");
   return per == "tensor" ? ScalePer::tensor : per == "row" ? ScalePer::row : ScalePer::column;
 }
 
@@ -60,7 +60,7 @@ OpDef absmax_def() {
   op.infer = [](const InferArgs& args) -> std::vector<Type> {
     args.require_float(0);
     check_rows(args);
-    const std::string per = args.attrs.text("per");
+    const std::string& per = args.attrs.text("per");
     if (per != "tensor" && per != "row" && per != "column")
       args.fail("per must be tensor, row or column, is '{}'", per);
     return {{DType::f32, scale_dims(args.inputs[0], per_of(args.attrs))}};
@@ -106,8 +106,8 @@ OpDef quantize_def() {
     RefTensor out(DType::i8, args.shapes[0]);
     for (int64_t at = 0; at < x.size(); ++at) {
       const auto each = static_cast<float>(scale.f[scale_index(x, scale, at)]);
-      out.i[static_cast<size_t>(at)] =
-          quantized(static_cast<float>(x.f[static_cast<size_t>(at)]), reciprocal(each));
+      const int8_t code = quantized(static_cast<float>(x.f[static_cast<size_t>(at)]), reciprocal(each));
+      out.i[static_cast<size_t>(at)] = int64_t{code};
     }
     return {out};
   };

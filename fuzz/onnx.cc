@@ -1,5 +1,5 @@
-// Any bytes are an ONNX model or refused with Error, when they are parsed, when they become a graph, and once more with
-// fixed sizes.
+// Any bytes are an ONNX model or refused with Error, when they are parsed, when they become a graph, and once
+// more with fixed sizes.
 #include "frontend/onnx.h"
 
 #include "base/error.h"

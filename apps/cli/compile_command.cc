@@ -37,11 +37,13 @@ Binding binding_of(const Graph& graph, const NamedTensors& inputs) {
   Binding binding;
   for (const NamedValue& input : graph.inputs()) {
     const auto given = inputs.find(input.name);
-    if (given != inputs.end()) bind_dims(graph.type(input.value).dims, given->second->shape(), input.name, &binding);
+    if (given != inputs.end())
+      bind_dims(graph.type(input.value).dims, given->second->shape(), input.name, &binding);
   }
   for (const auto& [name, info] : graph.symbols().all()) {
     if (!binding.contains(name))
-      throw UsageError(fmt::format("C++ is for fixed sizes: --input must give arrays, so that '{}' is known", name));
+      throw UsageError(
+          fmt::format("C++ is for fixed sizes: --input must give arrays, so that '{}' is known", name));
   }
   return binding;
 }
@@ -66,7 +68,8 @@ int run(const Flags& flags) {
   const NamedTensors inputs = flags.input.empty() ? NamedTensors{} : read_arrays(flags.input);
   const OnnxImport import = import_onnx_for(*model, all_ops(), inputs);
   fmt::print("{}: {} nodes, {} weights\n", flags.model, model->graph.nodes.size(), import.states.size());
-  for (const std::string& input : import.specialised) fmt::print("specialised to the value of input '{}'\n", input);
+  for (const std::string& input : import.specialised)
+    fmt::print("specialised to the value of input '{}'\n", input);
   if (import.fixed_shapes) fmt::print("specialised to the shapes of its inputs\n");
   std::shared_ptr<const Program> program;
   if (flags.target != "numpy" || !flags.print_after.empty()) {
@@ -80,7 +83,8 @@ int run(const Flags& flags) {
     };
     program = compile({import.graph}, kernels, options);
     const ProgramEntry& entry = program->entries.front();
-    fmt::print("program: {} steps, {} ops run by their meaning\n", entry.steps.size(), entry.fallbacks.size());
+    fmt::print("program: {} steps, {} ops run by their meaning\n", entry.steps.size(),
+               entry.fallbacks.size());
   }
   if (!flags.emit.empty()) emit(flags, import, inputs, program.get());
   return 0;
@@ -91,9 +95,11 @@ int run(const Flags& flags) {
 Run compile_command(CLI::App& app) {
   auto flags = std::make_shared<Flags>();
   app.add_option("MODEL", flags->model, "an .onnx file");
-  app.add_option("--input", flags->input, "an .npz whose values and shapes the program may be specialised to");
+  app.add_option("--input", flags->input,
+                 "an .npz whose values and shapes the program may be specialised to");
   app.add_option("--target", flags->target, "cpu (unless given), cuda or numpy");
-  app.add_option("--emit", flags->emit, "a folder for what was made: C++, CUDA groups or Python, and the program");
+  app.add_option("--emit", flags->emit,
+                 "a folder for what was made: C++, CUDA groups or Python, and the program");
   app.add_option("--print-after", flags->print_after, "print the graph after this pass, or after all");
   app.add_option("--skip", flags->skip, "passes to leave out");
   return [flags] { return run(*flags); };

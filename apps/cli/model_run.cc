@@ -38,7 +38,8 @@ std::map<std::string, int64_t> sizes_of(const std::vector<std::string>& words) {
   for (const std::string& word : words) {
     const size_t equals = word.find('=');
     char* end = nullptr;
-    const int64_t value = equals == std::string::npos ? -1 : std::strtoll(word.c_str() + equals + 1, &end, 10);
+    const int64_t value =
+        equals == std::string::npos ? -1 : std::strtoll(word.c_str() + equals + 1, &end, 10);
     if (value < 0 || *end != '\0' || end == word.c_str() + equals + 1)
       throw UsageError(fmt::format("--sizes takes sizes as batch=2, not '{}'", word));
     sizes[word.substr(0, equals)] = value;
@@ -96,7 +97,8 @@ NamedTensors run_model(const OnnxImport& import, const NamedTensors& inputs, Dev
   const std::vector<View>& views = session.run(import.graph.name(), feeds);
   NamedTensors outputs;
   for (size_t k = 0; k < views.size(); ++k)
-    outputs[program->entry(import.graph.name()).outputs[k].name] = std::make_shared<Tensor>(dense_copy(views[k]));
+    outputs[program->entry(import.graph.name()).outputs[k].name] =
+        std::make_shared<Tensor>(dense_copy(views[k]));
   return outputs;
 }
 

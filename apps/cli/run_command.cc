@@ -47,7 +47,8 @@ Run run_command(CLI::App& app) {
   auto flags = std::make_shared<Flags>();
   app.add_option("MODEL", flags->model, "an .onnx file");
   app.add_option("--input", flags->input, "an .npz with an array for each input, by name");
-  app.add_option("--output", flags->output, "an .npz for the outputs; without it they are summed up on the screen");
+  app.add_option("--output", flags->output,
+                 "an .npz for the outputs; without it they are summed up on the screen");
   flags->device.add_to(app);
   return [flags] { return run(*flags); };
 }

@@ -26,8 +26,9 @@ struct Flags {
 };
 
 struct Errors {
-  double absolute = 0, relative = 0;  // the latter against the larger of the value and the output's root mean square
-  int64_t different = 0;              // integers, NaN or infinities where others are wanted
+  double absolute = 0,
+         relative = 0;    // the latter against the larger of the value and the output's root mean square
+  int64_t different = 0;  // integers, NaN or infinities where others are wanted
 };
 
 Errors errors_of(const Tensor& got, const RefTensor& want) {
@@ -67,8 +68,8 @@ NamedTensors run_numpy(const OnnxImport& import, const NamedTensors& inputs) {
   NamedTensors fed;
   for (const NamedValue& input : import.graph.inputs()) fed[input.name] = inputs.at(input.name);
   write_arrays(file("in.npz"), fed);
-  const std::string command = fmt::format("python3 '{0}/{1}.py' '{0}/in.npz' '{0}/out.npz' >'{0}/log' 2>&1", folder,
-                                          identifier_of(import.graph.name()));
+  const std::string command = fmt::format("python3 '{0}/{1}.py' '{0}/in.npz' '{0}/out.npz' >'{0}/log' 2>&1",
+                                          folder, identifier_of(import.graph.name()));
   if (std::system(command.c_str()) != 0) fail_user("python3: {}", read_file(file("log")));
   return read_arrays(file("out.npz"));
 }
@@ -76,7 +77,8 @@ NamedTensors run_numpy(const OnnxImport& import, const NamedTensors& inputs) {
 int run(const Flags& flags) {
   require(flags.model, "MODEL");
   const auto model = read_onnx(flags.model);
-  const NamedTensors inputs = flags.input.empty() ? made_up_inputs(*model, flags.sizes) : read_arrays(flags.input);
+  const NamedTensors inputs =
+      flags.input.empty() ? made_up_inputs(*model, flags.sizes) : read_arrays(flags.input);
   const OnnxImport import = import_onnx_for(*model, all_ops(), inputs);
   RefMap fed, states;
   for (const auto& [name, tensor] : inputs) fed[name] = ref_of(*tensor);
@@ -91,8 +93,8 @@ int run(const Flags& flags) {
         const Errors errors = errors_of(*got.at(output.name), want.outputs.at(output.name));
         const bool fits = errors.relative <= flags.tolerance && errors.different == 0;
         good = good && fits;
-        fmt::print("{:6} {:24} {}  worst error {:.3g}, relative {:.3g}{}\n", target, output.name, fits ? "ok" : "BAD",
-                   errors.absolute, errors.relative,
+        fmt::print("{:6} {:24} {}  worst error {:.3g}, relative {:.3g}{}\n", target, output.name,
+                   fits ? "ok" : "BAD", errors.absolute, errors.relative,
                    errors.different > 0 ? fmt::format(", {} different", errors.different) : "");
       }
     } catch (const Error& e) {

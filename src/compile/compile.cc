@@ -21,9 +21,8 @@ Pipeline pipeline(const KernelTable* kernels, const CompileOptions& options,
   const DeviceKind device = options.device;
   Pipeline passes;
   // The CPU's kernels compute in f32.
-  passes.add("widen_halves", [=](const Graph& graph) {
-    return device == DeviceKind::cpu ? widen_halves(graph) : graph;
-  });
+  passes.add("widen_halves",
+             [=](const Graph& graph) { return device == DeviceKind::cpu ? widen_halves(graph) : graph; });
   // Fold constants, share equal nodes, drop dead ones.
   passes.add("simplify", simplify);
   // An op that the device has no kernel for becomes the graph of simpler ops that it means.

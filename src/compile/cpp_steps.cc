@@ -212,9 +212,10 @@ void print_scatter(Printer& p) {
   p.text.line(fmt::format("const {0} a = {1}, b = {2};", type, p.out(to), p.in(2, i)));
   const bool whole = p.y().dtype != DType::f32;
   const auto arithmetic = [&](const char* sign) {  // of integers unsigned, so that it wraps
-    return whole ? fmt::format("static_cast<{0}>(static_cast<unsigned long long>(a) {1} "
-                               "static_cast<unsigned long long>(b))",
-                               type, sign)
+    return whole ? fmt::format(
+                       "static_cast<{0}>(static_cast<unsigned long long>(a) {1} "
+                       "static_cast<unsigned long long>(b))",
+                       type, sign)
                  : fmt::format("a {} b", sign);
   };
   const std::string value = reduction == "add"   ? arithmetic("+")

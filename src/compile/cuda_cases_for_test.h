@@ -128,7 +128,8 @@ class CudaCases {
 
   void scalar_function(const ScalarFunction& row) {
     using Kind = ScalarFunction::Kind;
-    if (row.kind == Kind::logical || row.kind == Kind::select || row.kind == Kind::integer) return;  // with the integers
+    if (row.kind == Kind::logical || row.kind == Kind::select || row.kind == Kind::integer)
+      return;  // with the integers
     GroupCase& g = add_case("row_" + row.name);
     const auto n = static_cast<int64_t>(awkward().size());
     Values operands = {g.input(Tensor::from_doubles(DType::f32, {n}, awkward()))};

@@ -67,9 +67,12 @@ const std::map<std::string, std::function<std::string(const Call&)>, std::less<>
       {"concat",
        [](C c) { return fmt::format("np.concatenate(({},), axis={})", fmt::join(c.x, ", "), c.axis()); }},
       {"iota", [](C c) { return fmt::format("_iota({}, {}, {})", c.dims(), c.axis(), c.dim("start")); }},
-      {"gather", [](C c) { return fmt::format("_gather({}, {}, {})", c.x[0], c.x[1], c.node.attrs.integer("axis")); }},
+      {"gather",
+       [](C c) { return fmt::format("_gather({}, {}, {})", c.x[0], c.x[1], c.node.attrs.integer("axis")); }},
       {"scatter",
-       [](C c) { return fmt::format("_scatter({}, {})", fmt::join(c.x, ", "), quote(c.node.attrs.text("reduction"))); }},
+       [](C c) {
+         return fmt::format("_scatter({}, {})", fmt::join(c.x, ", "), quote(c.node.attrs.text("reduction")));
+       }},
       {"embedding", [](C c) { return fmt::format("_rows({}, {})", c.x[0], c.x[1]); }},
       {"embedding_grad",
        [](C c) { return fmt::format("_sum_rows({}, {}, {})", c.x[0], c.x[1], c.dim("rows")); }},

@@ -31,7 +31,9 @@ std::string_view numpy_type(DType type) {
 
 std::string numpy_literal(DType type, double value) {
   if (type == DType::boolean) return value != 0 ? "np.bool_(True)" : "np.bool_(False)";
-  if (type == DType::f16) return fmt::format("np.float16({})", std::isfinite(value) ? fmt::format("{:.9g}", value) : fmt::format("\"{}\"", value));
+  if (type == DType::f16)
+    return fmt::format("np.float16({})",
+                       std::isfinite(value) ? fmt::format("{:.9g}", value) : fmt::format("\"{}\"", value));
   if (type != DType::f32) return fmt::format("{}({})", numpy_type(type), static_cast<int64_t>(value));
   const auto x = static_cast<float>(value);
   if (std::isnan(x)) return "np.float32(\"nan\")";

@@ -454,7 +454,7 @@ class Planner {
 
 // An element-by-element op will be part of a group: of its types there must be one.
 void check_pointwise_types(const Graph& graph, const Node& node, const KernelTable& kernels,
-                                  DeviceKind device) {
+                           DeviceKind device) {
   const Attrs none;
   KernelSignature signature{.op = "group", .inputs = {}, .ranks = {}, .outputs = {}, .attrs = &none};
   for (const Value input : node.inputs) {

@@ -75,9 +75,9 @@ PrintedGroups groups() {
     add_integer_outputs(g, x, y);
   }
   for (const ScalarFunction& row : scalar_functions()) {
-    const bool logical =
-        row.kind == ScalarFunction::Kind::logical || row.kind == ScalarFunction::Kind::select ||
-        row.kind == ScalarFunction::Kind::integer;
+    const bool logical = row.kind == ScalarFunction::Kind::logical ||
+                         row.kind == ScalarFunction::Kind::select ||
+                         row.kind == ScalarFunction::Kind::integer;
     if (logical) continue;
     GroupCase& g = add_group("row_" + row.name);
     const auto n = static_cast<int64_t>(awkward().size());

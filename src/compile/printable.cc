@@ -13,9 +13,9 @@ namespace floe {
 
 bool is_printable(const Node& node) {
   static const std::set<std::string, std::less<>> primitives = {
-      "input",       "state", "constant",  "reshape",        "slice",       "transpose",
-      "concat",      "iota",  "embedding", "embedding_grad", "reduce_sum",  "reduce_max",
-      "sum_squares", "adamw", "rope", "gather", "scatter",      "top_k",          "cache_append"};
+      "input", "state",     "constant",       "reshape",    "slice",       "transpose",   "concat",
+      "iota",  "embedding", "embedding_grad", "reduce_sum", "reduce_max",  "sum_squares", "adamw",
+      "rope",  "gather",    "scatter",        "top_k",      "cache_append"};
   const OpDef& op = *node.op;
   if (op.name == "matmul") return node.inputs.size() == 2 && node.attrs.text("activation", "").empty();
   return primitives.count(op.name) != 0 || (op.pointwise && !op.meaning);

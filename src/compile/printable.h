@@ -9,8 +9,8 @@
 
 namespace floe {
 
-// Simplified before and after, halves computed in f32. Groups become their bodies; layer names stay. Throws Error{user} naming an op
-// that has no printed form and the layer it came from.
+// Simplified before and after, halves computed in f32. Groups become their bodies; layer names stay. Throws
+// Error{user} naming an op that has no printed form and the layer it came from.
 Graph printable(const Graph& graph);
 
 // Is it a node of a printable graph?

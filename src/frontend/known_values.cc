@@ -160,7 +160,7 @@ std::optional<KnownValues::Elements> KnownValues::compute(Value value, int depth
 }
 
 std::optional<KnownValues::Elements> KnownValues::compute_pointwise(const Node& node,
-                                                                     const std::vector<const Elements*>& x) {
+                                                                    const std::vector<const Elements*>& x) {
   const Graph& graph = b_.graph();
   const Shape shape = shape_of(node.types[0]);
   Elements out;

@@ -1,6 +1,6 @@
 // What is known of values while a graph is being built: numbers, where nothing but constants leads to them,
-// and sizes as expressions over symbolic dims, where only shapes do. Foreign graphs compute axes and shapes by
-// ordinary ops; this reads them back.
+// and sizes as expressions over symbolic dims, where only shapes do. Foreign graphs compute axes and shapes
+// by ordinary ops; this reads them back.
 #pragma once
 #include <functional>
 #include <map>
@@ -14,7 +14,8 @@ namespace floe {
 
 class KnownValues {
  public:
-  // Gives an input's or a state's value if it may be built into the graph; asked only where a number is wanted.
+  // Gives an input's or a state's value if it may be built into the graph; asked only where a number is
+  // wanted.
   using Offer = std::function<TensorPtr(const Node& door)>;
   KnownValues(const Builder& builder, Offer offer) : b_(builder), offer_(std::move(offer)) {}
 

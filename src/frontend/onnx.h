@@ -1,5 +1,6 @@
-// ONNX models as graphs of Floe (docs/onnx.md). Opsets 7 to 28 of ONNX's own operators, as far as Transformers
-// need them. Weights become states, small constants constants, dims with a name symbolic lengths.
+// ONNX models as graphs of Floe (docs/onnx.md). Opsets 7 to 28 of ONNX's own operators, as far as
+// Transformers need them. Weights become states, small constants constants, dims with a name symbolic
+// lengths.
 #pragma once
 #include <map>
 #include <memory>
@@ -15,8 +16,8 @@ using NamedTensors = std::map<std::string, TensorPtr, std::less<>>;
 
 struct OnnxOptions {
   std::string name = "model";  // of the graph
-  // Values of inputs, or some of them. Where a node wants axes or a shape that such an input gives, the graph is
-  // specialised to the value (OnnxImport::specialised).
+  // Values of inputs, or some of them. Where a node wants axes or a shape that such an input gives, the graph
+  // is specialised to the value (OnnxImport::specialised).
   NamedTensors values;
   // Shapes to fix: dims with a name get these numbers instead of staying symbolic.
   std::map<std::string, Shape, std::less<>> shapes;
@@ -29,8 +30,8 @@ struct OnnxImport {
   bool fixed_shapes = false;             // good for the given shapes alone
 };
 
-// Bounds of a symbolic dim that a node needs (a slice that must not end beyond its operand, a kernel that must fit) are
-// declared with it: the graph is for lengths within.
+// Bounds of a symbolic dim that a node needs (a slice that must not end beyond its operand, a kernel that
+// must fit) are declared with it: the graph is for lengths within.
 //
 // Reads the file; external data lies beside it. Throws Error{io} when it cannot be read, Error{user} naming
 // file and node otherwise: "model.onnx: node 'name' (Op): reason". All operators that are not supported are

@@ -18,7 +18,8 @@ const OnnxAttribute* OnnxCall::attribute(std::string_view name) const {
 namespace {
 const OnnxAttribute* of_kind(const OnnxCall& c, std::string_view name, OnnxAttribute::Kind kind) {
   const OnnxAttribute* found = c.attribute(name);
-  if (found != nullptr && found->kind != kind) c.fail("attribute '{}' is of another type than it must be", name);
+  if (found != nullptr && found->kind != kind)
+    c.fail("attribute '{}' is of another type than it must be", name);
   return found;
 }
 }  // namespace
@@ -43,7 +44,8 @@ std::optional<std::vector<int64_t>> OnnxCall::integers(std::string_view name) co
 
 Dims OnnxCall::dims(Value value, std::string_view what) const {
   const std::optional<Dims> found = known.dims(value);
-  if (!found) fail("{} depends on data: it must follow from constants, shapes or an input whose value is given", what);
+  if (!found)
+    fail("{} depends on data: it must follow from constants, shapes or an input whose value is given", what);
   return *found;
 }
 

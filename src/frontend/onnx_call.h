@@ -28,7 +28,7 @@ struct OnnxCall {
   KnownValues& known;
   const OnnxNode& node;
   int64_t opset;
-  const std::map<std::string, OnnxAttribute>* arguments;  // of the function that the node is part of
+  const std::map<std::string, OnnxAttribute>* arguments;       // of the function that the node is part of
   std::function<Values(const OnnxGraph&, const Values&)> run;  // a graph among the attributes
   std::string folder;
   Values in;  // no value where an operand is left out
@@ -57,7 +57,8 @@ struct OnnxCall {
   // From input i, or from the attribute where the input is left out or the opset had none.
   std::optional<std::vector<int64_t>> axes(size_t i, std::string_view name) const;
   int axis(int64_t axis, int rank) const;  // -1 is the last
-  // Is low <= high? Where only the bound of one symbol is wanting, the model is taken to be for what lies within.
+  // Is low <= high? Where only the bound of one symbol is wanting, the model is taken to be for what lies
+  // within.
   bool assume_less_equal(const Dim& low, const Dim& high, std::string_view what) const;
   int64_t constant_dim(const Dim& dim, std::string_view what) const;
 };

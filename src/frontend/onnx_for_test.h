@@ -23,7 +23,8 @@ class OnnxText {
     return value(11, name, dims, type);
   }
   OnnxText& output(const std::string& name) { return value(12, name, {}, 1); }
-  OnnxText& ints(const std::string& name, const std::vector<int64_t>& dims, const std::vector<int64_t>& values) {
+  OnnxText& ints(const std::string& name, const std::vector<int64_t>& dims,
+                 const std::vector<int64_t>& values) {
     std::string tensor;
     protozero::pbf_writer t(tensor);
     t.add_packed_int64(1, dims.begin(), dims.end());
@@ -32,7 +33,8 @@ class OnnxText {
     t.add_string(8, name);
     return raw(5, tensor);
   }
-  OnnxText& floats(const std::string& name, const std::vector<int64_t>& dims, const std::vector<float>& values) {
+  OnnxText& floats(const std::string& name, const std::vector<int64_t>& dims,
+                   const std::vector<float>& values) {
     std::string tensor;
     protozero::pbf_writer t(tensor);
     t.add_packed_int64(1, dims.begin(), dims.end());
@@ -45,8 +47,8 @@ class OnnxText {
     const char* name;
     int64_t value;
   };
-  OnnxText& node(const std::string& op, const std::vector<std::string>& inputs, const std::vector<std::string>& outputs,
-                 std::initializer_list<Attribute> attributes = {}) {
+  OnnxText& node(const std::string& op, const std::vector<std::string>& inputs,
+                 const std::vector<std::string>& outputs, std::initializer_list<Attribute> attributes = {}) {
     std::string text;
     protozero::pbf_writer n(text);
     for (const std::string& name : inputs) n.add_string(1, name);

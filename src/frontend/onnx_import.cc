@@ -92,7 +92,8 @@ class Importer {
     std::string text;
     for (const auto& [op, nodes] : missing) {
       text += fmt::format("{}{} in", text.empty() ? "" : "; ", op);
-      for (size_t k = 0; k < nodes.size() && k < 5; ++k) text += fmt::format("{} '{}'", k > 0 ? "," : "", nodes[k]);
+      for (size_t k = 0; k < nodes.size() && k < 5; ++k)
+        text += fmt::format("{} '{}'", k > 0 ? "," : "", nodes[k]);
       if (nodes.size() > 5) text += fmt::format(" and {} more", nodes.size() - 5);
     }
     fail_user("operators that are not supported: {}", text);
@@ -127,7 +128,8 @@ class Importer {
     if (name.empty() || std::isalpha(static_cast<unsigned char>(name[0])) == 0) name.insert(0, "d");
     while (result_.graph.symbols().has(name)) name += "_";
     const auto bound = bounds_.find(name);
-    return symbols_[dim.name.empty() ? "\n" + spelt : spelt] = result_.graph.symbols().declare(name, bound == bounds_.end() ? kAnyLength : bound->second);
+    return symbols_[dim.name.empty() ? "\n" + spelt : spelt] =
+               result_.graph.symbols().declare(name, bound == bounds_.end() ? kAnyLength : bound->second);
   }
 
   Value add_input(const OnnxValue& input) {
@@ -142,7 +144,8 @@ class Importer {
       for (const int64_t dim : options_.shapes.at(input.name)) type.dims.emplace_back(dim);
     }
     for (size_t k = 0; k < input.dims.size(); ++k) type.dims.push_back(dim_of(input, k));
-    if (type.rank() > kMaxRank) fail_user("input '{}' has rank {}; at most {}", input.name, type.rank(), kMaxRank);
+    if (type.rank() > kMaxRank)
+      fail_user("input '{}' has rank {}; at most {}", input.name, type.rank(), kMaxRank);
     return builder_.input(input.name, type);
   }
 
@@ -202,7 +205,8 @@ class Importer {
     if (++depth_ > kMostDepth) fail_user("graphs and functions call one another too deeply");
     for (const OnnxNode& node : nodes) {
       try {
-        Builder::Scope scope(builder_, node.name.empty() && !node.outputs.empty() ? node.outputs[0] : node.name);
+        Builder::Scope scope(builder_,
+                             node.name.empty() && !node.outputs.empty() ? node.outputs[0] : node.name);
         run_node(node, nodes, opsets, arguments);
       } catch (const BoundNeeded& e) {
         throw BoundNeeded(e.symbol, e.upper, e.bound, fmt::format("{}: {}", title(node), e.what()));
@@ -227,7 +231,8 @@ class Importer {
       if (value == nullptr) {
         const bool later = std::ranges::any_of(
             nodes, [&](const OnnxNode& n) { return std::ranges::find(n.outputs, name) != n.outputs.end(); });
-        if (later) fail_user("reads '{}' before it is made: the nodes are out of order or form a cycle", name);
+        if (later)
+          fail_user("reads '{}' before it is made: the nodes are out of order or form a cycle", name);
         fail_user("reads '{}', which no input, initializer or node gives", name);
       }
       in.push_back(*value);
@@ -248,7 +253,8 @@ class Importer {
                                                         : onnx_rules().at(full_name(node))(call);
     for (size_t k = 0; k < node.outputs.size(); ++k) {
       if (node.outputs[k].empty()) continue;
-      if (k >= results.size() || !results[k]) fail_user("output {} ('{}') is not supported", k, node.outputs[k]);
+      if (k >= results.size() || !results[k])
+        fail_user("output {} ('{}') is not supported", k, node.outputs[k]);
       if (builder_.type(results[k]).rank() > kMaxRank)
         fail_user("its result is of rank {}; at most {}", builder_.type(results[k]).rank(), kMaxRank);
       if (!scopes_.back().emplace(node.outputs[k], results[k]).second)
@@ -270,7 +276,8 @@ class Importer {
     Values results;
     for (const OnnxValue& output : graph.outputs) {
       const Value* value = find(output.name);
-      if (value == nullptr) fail_user("output '{}' of graph '{}' is made by no node", output.name, graph.name);
+      if (value == nullptr)
+        fail_user("output '{}' of graph '{}' is made by no node", output.name, graph.name);
       results.push_back(*value);
     }
     scopes_.pop_back();
@@ -285,7 +292,8 @@ class Importer {
       if (value != nullptr) arguments[a.name] = *value;
     }
     Names names;
-    for (size_t k = 0; k < f.inputs.size(); ++k) names[f.inputs[k]] = k < call.in.size() ? call.in[k] : Value{};
+    for (size_t k = 0; k < f.inputs.size(); ++k)
+      names[f.inputs[k]] = k < call.in.size() ? call.in[k] : Value{};
     const size_t saved = std::exchange(first_scope_, scopes_.size());
     scopes_.push_back(std::move(names));
     run_nodes(f.nodes, f.opsets.empty() ? model_.opsets : f.opsets, &arguments);
@@ -315,9 +323,7 @@ class Importer {
 
 }  // namespace
 
-std::unique_ptr<OnnxModel> read_onnx(const std::string& path) {
-  return parse_onnx(read_file(path), path);
-}
+std::unique_ptr<OnnxModel> read_onnx(const std::string& path) { return parse_onnx(read_file(path), path); }
 
 OnnxImport import_onnx(const OnnxModel& model, const OpTable& ops, const OnnxOptions& options) {
   constexpr int kMostRounds = 64;

@@ -47,8 +47,18 @@ struct OnnxTensor {
 struct OnnxAttribute {
   std::string name, reference;  // `reference`: of the function's attribute that it takes
   // AttributeProto.AttributeType
-  enum class Kind { none = 0, f = 1, i = 2, s = 3, t = 4, g = 5, floats = 6, ints = 7, strings = 8, other } kind =
-      Kind::none;
+  enum class Kind {
+    none = 0,
+    f = 1,
+    i = 2,
+    s = 3,
+    t = 4,
+    g = 5,
+    floats = 6,
+    ints = 7,
+    strings = 8,
+    other
+  } kind = Kind::none;
   float f = 0;
   int64_t i = 0;
   std::string s;
@@ -97,8 +107,8 @@ struct OnnxFunction {
 };
 
 struct OnnxModel {
-  std::string path;   // as it is called in messages
-  std::string bytes;  // that tensors point into
+  std::string path;                       // as it is called in messages
+  std::string bytes;                      // that tensors point into
   std::map<std::string, int64_t> opsets;  // by domain; "" is ONNX's own
   OnnxGraph graph;
   std::vector<OnnxFunction> functions;

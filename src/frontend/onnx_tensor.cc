@@ -89,10 +89,9 @@ DType dtype_of_onnx(int32_t type) {
     default:
       break;
   }
-  constexpr const char* kNames[] = {"undefined", "FLOAT",     "UINT8",      "INT8",  "UINT16",
-                                    "INT16",     "INT32",     "INT64",      "STRING", "BOOL",
-                                    "FLOAT16",   "DOUBLE",    "UINT32",     "UINT64", "COMPLEX64",
-                                    "COMPLEX128", "BFLOAT16"};
+  constexpr const char* kNames[] = {"undefined", "FLOAT",  "UINT8",     "INT8",       "UINT16",  "INT16",
+                                    "INT32",     "INT64",  "STRING",    "BOOL",       "FLOAT16", "DOUBLE",
+                                    "UINT32",    "UINT64", "COMPLEX64", "COMPLEX128", "BFLOAT16"};
   if (type > 0 && type < 17) fail_user("elements of type {} are not supported", kNames[type]);
   fail_user("elements of ONNX's type {} are not supported", type);
 }

@@ -48,14 +48,18 @@ TEST(Onnx, KeepsDimsWithANameSymbolic) {
 
 TEST(Onnx, BoundsADimWhereANodeNeedsIt) {
   OnnxText text;
-  text.input("x", {2, -1, 4}).output("y").floats("table", {8, 4}, std::vector<float>(32, 1)).ints("zero", {1}, {0});
+  text.input("x", {2, -1, 4})
+      .output("y")
+      .floats("table", {8, 4}, std::vector<float>(32, 1))
+      .ints("zero", {1}, {0});
   text.ints("at", {}, {1}).node("Shape", {"x"}, {"s"}).node("Gather", {"s", "at"}, {"n0"}, {{"axis", 0}});
   text.node("Unsqueeze", {"n0", "zero"}, {"n"}).node("Slice", {"table", "zero", "n"}, {"rows"});
   text.node("Add", {"x", "rows"}, {"y"});
   const auto model = text.model();
   const OnnxImport import = import_onnx(*model, all_ops());
   EXPECT_EQ(import.graph.symbols().all().at("n").max, 8);
-  for (const int64_t n : {0, 1, 8}) check_program(import.graph, {{"x", random_shared(DType::f32, {2, n, 4}, 1)}}, {});
+  for (const int64_t n : {0, 1, 8})
+    check_program(import.graph, {{"x", random_shared(DType::f32, {2, n, 4}, 1)}}, {});
   const auto shapes_fixed = [&](int64_t n) {
     return import_onnx_for(*model, all_ops(), {{"x", random_shared(DType::f32, {2, n, 4}, 1)}}).fixed_shapes;
   };
@@ -66,7 +70,11 @@ TEST(Onnx, BoundsADimWhereANodeNeedsIt) {
 // Flattens behind the batch through Shape, Gather, Unsqueeze and Concat, as exporters write it.
 TEST(Onnx, FollowsShapesThroughTheGraph) {
   OnnxText text;
-  text.input("x", {-1, 3, 4}).output("y").ints("zero", {}, {0}).ints("axes", {1}, {0}).ints("rest", {1}, {-1});
+  text.input("x", {-1, 3, 4})
+      .output("y")
+      .ints("zero", {}, {0})
+      .ints("axes", {1}, {0})
+      .ints("rest", {1}, {-1});
   text.node("Shape", {"x"}, {"s"}).node("Gather", {"s", "zero"}, {"n"}, {{"axis", 0}});
   text.node("Unsqueeze", {"n", "axes"}, {"n1"}).node("Concat", {"n1", "rest"}, {"to"}, {{"axis", 0}});
   text.node("Reshape", {"x", "to"}, {"y"});
@@ -93,8 +101,8 @@ TEST(Onnx, IsSpecialisedToTheValueOfAnInputOnlyWhereItMust) {
   to.as<int64_t>()[0] = 4;
   to.as<int64_t>()[1] = -1;
   const TensorPtr value = share(std::move(to));
-  const OnnxImport import =
-      import_onnx(*text.model(), all_ops(), {.name = "main", .values = {{"to", value}, {"z", value}}, .shapes = {}});
+  const OnnxImport import = import_onnx(
+      *text.model(), all_ops(), {.name = "main", .values = {{"to", value}, {"z", value}}, .shapes = {}});
   EXPECT_THAT(import.specialised, testing::ElementsAre("to"));
   EXPECT_EQ(text_of(import.graph.type(import.graph.outputs()[0].value)), "f32[4, 3]");
 }
@@ -126,15 +134,21 @@ TEST(Onnx, TakesTheBranchThatAConstantConditionNames) {
 
 TEST(Onnx, NamesAllOperatorsThatItLacksAtOnce) {
   OnnxText text;
-  text.input("x", {3}).output("y").node("Foo", {"x"}, {"a"}).node("Bar", {"a"}, {"b"}).node("Foo", {"b"}, {"y"});
-  EXPECT_EQ(refusal(text), "model.onnx: operators that are not supported: Bar in 'Bar_b'; Foo in 'Foo_a', 'Foo_y'");
+  text.input("x", {3})
+      .output("y")
+      .node("Foo", {"x"}, {"a"})
+      .node("Bar", {"a"}, {"b"})
+      .node("Foo", {"b"}, {"y"});
+  EXPECT_EQ(refusal(text),
+            "model.onnx: operators that are not supported: Bar in 'Bar_b'; Foo in 'Foo_a', 'Foo_y'");
 }
 
 TEST(Onnx, RefusesCyclesAndWhatNobodyMakes) {
   OnnxText cycle;
   cycle.input("x", {3}).output("y").node("Add", {"x", "y"}, {"z"}).node("Neg", {"z"}, {"y"});
   EXPECT_EQ(refusal(cycle),
-            "model.onnx: node 'Add_z' (Add): reads 'y' before it is made: the nodes are out of order or form a cycle");
+            "model.onnx: node 'Add_z' (Add): reads 'y' before it is made: the nodes are out of order or form "
+            "a cycle");
   OnnxText missing;
   missing.input("x", {3}).output("y").node("Add", {"x", "w"}, {"y"});
   EXPECT_EQ(refusal(missing),
@@ -150,12 +164,14 @@ TEST(Onnx, RefusesCyclesAndWhatNobodyMakes) {
 TEST(Onnx, RefusesTypesAndDimsThatDoNotFit) {
   OnnxText types;
   types.input("x", {3}).input("k", {3}, 7).output("y").node("Add", {"x", "k"}, {"y"});
-  EXPECT_EQ(refusal(types),
-            "model.onnx: node 'Add_y' (Add): [add] operands must have one type, got f32[3] and i64[3] (in Add_y)");
+  EXPECT_EQ(
+      refusal(types),
+      "model.onnx: node 'Add_y' (Add): [add] operands must have one type, got f32[3] and i64[3] (in Add_y)");
   OnnxText dims;
   dims.input("a", {2, 3}).input("b", {4, 5}).output("y").node("MatMul", {"a", "b"}, {"y"});
   EXPECT_EQ(refusal(dims),
-            "model.onnx: node 'MatMul_y' (MatMul): [matmul] inner dims differ: lhs f32[2, 3], rhs f32[4, 5] (in MatMul_y)");
+            "model.onnx: node 'MatMul_y' (MatMul): [matmul] inner dims differ: lhs f32[2, 3], rhs f32[4, 5] "
+            "(in MatMul_y)");
   OnnxText text;
   text.input("s", {3}, 8).output("y").node("Identity", {"s"}, {"y"});
   EXPECT_EQ(refusal(text), "model.onnx: 's': elements of type STRING are not supported");
@@ -173,7 +189,10 @@ TEST(Onnx, RefusesHugeDimsBeforeItAllocates) {
   EXPECT_EQ(refusal(elements),
             "model.onnx: tensor 'w' of dims [1073741824] needs 1073741824 elements, the file has 1");
   OnnxText product;
-  product.input("x", {1}).output("y").ints("s", {3}, {INT64_MAX, INT64_MAX, 2}).node("Expand", {"x", "s"}, {"e"});
+  product.input("x", {1})
+      .output("y")
+      .ints("s", {3}, {INT64_MAX, INT64_MAX, 2})
+      .node("Expand", {"x", "s"}, {"e"});
   product.node("Size", {"e"}, {"y"});
   EXPECT_NE(refusal(product), "");
 }

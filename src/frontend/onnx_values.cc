@@ -107,8 +107,7 @@ Value max_over(Builder& b, Value x, const std::vector<int64_t>& axes, bool keep)
   return through_i32(b, x, [&](Value v) { return reduce_max(b, v, axes, keep); });
 }
 Value min_over(Builder& b, Value x, const std::vector<int64_t>& axes, bool keep) {
-  return through_i32(
-      b, x, [&](Value v) { return reversed(b, reduce_max(b, reversed(b, v), axes, keep)); });
+  return through_i32(b, x, [&](Value v) { return reversed(b, reduce_max(b, reversed(b, v), axes, keep)); });
 }
 
 Value mean_over(Builder& b, Value x, const std::vector<int64_t>& axes, bool keep) {
@@ -160,7 +159,8 @@ Value numpy_matmul(Builder& b, Value x, Value y) {
     out = reduce_sum(b, out, {b.type(out).rank() - 2}, /*keep=*/false);
   } else {
     if (ty.rank() > 2 || tx.rank() < 2) {
-      const Type bx{tx.dtype, {tx.dims.begin(), tx.dims.end() - 2}}, by{ty.dtype, {ty.dims.begin(), ty.dims.end() - 2}};
+      const Type bx{tx.dtype, {tx.dims.begin(), tx.dims.end() - 2}},
+          by{ty.dtype, {ty.dims.begin(), ty.dims.end() - 2}};
       const Dims batch = broadcast_of(b, {bx, by});
       const auto spread = [&](Value v, const Type& type) {
         Dims dims = batch;
@@ -192,8 +192,8 @@ Value gather_elements(Builder& b, Value x, Value indices, int axis) {
   indices = cast(b, indices, DType::i64);
   const Value n = size_value(b, tx.dim(axis), DType::i64), zero = like(b, n, 0);
   Value at = select(b, elementwise(b, "lt", {indices, zero}), add(b, indices, n), indices);
-  const Value inside = elementwise(
-      b, "logical_and", {elementwise(b, "le", {zero, at}), elementwise(b, "lt", {at, n})});
+  const Value inside =
+      elementwise(b, "logical_and", {elementwise(b, "le", {zero, at}), elementwise(b, "lt", {at, n})});
   Dim stride(1);
   Value place;
   for (int i = tx.rank() - 1; i >= 0; --i) {

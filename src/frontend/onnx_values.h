@@ -6,12 +6,12 @@
 
 namespace floe {
 
-Value ints(Builder& b, const std::vector<int64_t>& values);   // i64 [n]
-Value size_value(Builder& b, const Dim& size, DType dtype);   // [], from a symbolic dim too
-Value dims_value(Builder& b, const Dims& dims);               // i64 [n]
-Value positions(Builder& b, const Dim& n);                    // i64 [n]: 0, 1, ...
-Value truncated_div(Builder& b, Value x, Value y);            // of integers
-Value truncate(Builder& b, Value x);                          // of floats, towards 0
+Value ints(Builder& b, const std::vector<int64_t>& values);  // i64 [n]
+Value size_value(Builder& b, const Dim& size, DType dtype);  // [], from a symbolic dim too
+Value dims_value(Builder& b, const Dims& dims);              // i64 [n]
+Value positions(Builder& b, const Dim& n);                   // i64 [n]: 0, 1, ...
+Value truncated_div(Builder& b, Value x, Value y);           // of integers
+Value truncate(Builder& b, Value x);                         // of floats, towards 0
 Value isnan(Builder& b, Value x);
 Value clamp(Builder& b, Value x, double low, double high);
 

@@ -1,5 +1,5 @@
-// Attention in ONNX's forms. The plain one becomes the op `attention`; masks, soft caps, caches and the wish to see
-// the scores are written out, with the softmax as an op.
+// Attention in ONNX's forms. The plain one becomes the op `attention`; masks, soft caps, caches and the wish
+// to see the scores are written out, with the softmax as an op.
 #include <cmath>
 #include <limits>
 
@@ -42,11 +42,13 @@ Value merge_heads(C c, Value x) {  // [B, S, H, D] -> [B, S, H * D]
 Value repeat_heads(C c, Value x, const Dim& heads) {
   const Dims dims = c.b.type(x).dims;
   if (dims[1] == heads) return x;
-  const int64_t have = c.constant_dim(dims[1], "the number of heads"), want = c.constant_dim(heads, "the number of heads");
+  const int64_t have = c.constant_dim(dims[1], "the number of heads"),
+                want = c.constant_dim(heads, "the number of heads");
   if (have < 1 || want % have != 0) c.fail("{} query heads over {} heads", want, have);
   const Dim times(want / have);
-  return reshape(c.b, broadcast(c.b, reshape(c.b, x, {dims[0], dims[1], Dim(1), dims[2], dims[3]}),
-                                {dims[0], dims[1], times, dims[2], dims[3]}),
+  return reshape(c.b,
+                 broadcast(c.b, reshape(c.b, x, {dims[0], dims[1], Dim(1), dims[2], dims[3]}),
+                           {dims[0], dims[1], times, dims[2], dims[3]}),
                  {dims[0], heads, dims[2], dims[3]});
 }
 
@@ -91,8 +93,8 @@ Values attention_of(C c) {
   const double scale_by = c.attribute("scale") != nullptr && c.number("scale", 0) != 0
                               ? c.number("scale", 1)
                               : 1 / std::sqrt(static_cast<double>(c.constant_dim(width, "the head's width")));
-  const bool plain = !c.has(3) && !c.has(4) && !c.has(6) && softcap == 0 && left < 0 && right < 0 && !c.wants(1) &&
-                     !c.wants(2) && !c.wants(3);
+  const bool plain = !c.has(3) && !c.has(4) && !c.has(6) && softcap == 0 && left < 0 && right < 0 &&
+                     !c.wants(1) && !c.wants(2) && !c.wants(3);
   if (plain) {
     const auto rows = [&](Value x) { return rank3 ? x : transpose(c.b, x, kSwapHeads); };  // [B, S, H, D]
     const Value out = attention(c.b, {.q = rows(q),
@@ -125,19 +127,23 @@ Values attention_of(C c) {
   if (c.has(3)) scores = add(c.b, scores, bias_of(c, c.in[3], keys));
   const Value key = iota(c.b, {Dim(1), keys}, 1);
   if (c.has(6)) {
-    const Value lengths = reshape(c.b, cast(c.b, c.in[6], DType::i32), {c.type(6).dim(0), Dim(1), Dim(1), Dim(1)});
+    const Value lengths =
+        reshape(c.b, cast(c.b, c.in[6], DType::i32), {c.type(6).dim(0), Dim(1), Dim(1), Dim(1)});
     scores = add(c.b, scores, select(c.b, elementwise(c.b, "lt", {key, lengths}), zero, none));
   }
   if (causal || left >= 0 || right >= 0) {
     Value position = iota(c.b, {queries, Dim(1)}, 0, past);
     if (c.has(6) && !c.has(4)) {  // the queries are the last of the keys there are
-      const Value lengths = reshape(c.b, cast(c.b, c.in[6], DType::i32), {c.type(6).dim(0), Dim(1), Dim(1), Dim(1)});
+      const Value lengths =
+          reshape(c.b, cast(c.b, c.in[6], DType::i32), {c.type(6).dim(0), Dim(1), Dim(1), Dim(1)});
       position = add(c.b, position, sub(c.b, lengths, size_value(c.b, queries, DType::i32)));
     }
     const auto allow = [&](Value low, Value high) {
       scores = add(c.b, scores, select(c.b, elementwise(c.b, "le", {low, high}), zero, none));
     };
-    const auto shifted = [&](int64_t by) { return add(c.b, position, like(c.b, position, static_cast<double>(by))); };
+    const auto shifted = [&](int64_t by) {
+      return add(c.b, position, like(c.b, position, static_cast<double>(by)));
+    };
     if (causal) allow(key, position);
     if (left >= 0) allow(shifted(-left), key);
     if (right >= 0) allow(key, shifted(right));
@@ -160,16 +166,18 @@ Values flex_attention(C c) {
   }
   const DType dtype = c.type(0).dtype;
   const Dim count = c.type(0).dim(1);
-  const double scale_by = c.attribute("scale") != nullptr
-                              ? c.number("scale", 1)
-                              : 1 / std::sqrt(static_cast<double>(c.constant_dim(c.type(0).dim(3), "the head's width")));
+  const double scale_by =
+      c.attribute("scale") != nullptr
+          ? c.number("scale", 1)
+          : 1 / std::sqrt(static_cast<double>(c.constant_dim(c.type(0).dim(3), "the head's width")));
   const DType soft = dtype_of_onnx(static_cast<int32_t>(c.integer("softmax_precision", 1)));
   const auto modify = [&](const char* name, Value x) {
     const OnnxAttribute* graph = c.attribute(name);
     if (graph == nullptr) return x;
     if (graph->kind != OnnxAttribute::Kind::g) c.fail("attribute '{}' is no graph", name);
     const Values results = c.run(*graph->g, {x});
-    if (results.size() != 1 || c.b.type(results[0]) != c.b.type(x)) c.fail("{} changes the type of its value", name);
+    if (results.size() != 1 || c.b.type(results[0]) != c.b.type(x))
+      c.fail("{} changes the type of its value", name);
     return results[0];
   };
   const Value kt = swap_last_two(c.b, repeat_heads(c, c.x(1), count));
@@ -183,13 +191,16 @@ Values rotary_embedding(C c) {
   Value x = rank3 ? split_heads(c, c.x(0), c.integer("num_heads", 0)) : transpose(c.b, c.x(0), kSwapHeads);
   const Type type = c.b.type(x);  // [B, S, H, D]
   const int64_t width = c.constant_dim(type.dim(3), "the head's width");
-  const int64_t turned = c.integer("rotary_embedding_dim", 0) == 0 ? width : c.integer("rotary_embedding_dim", 0);
-  if (turned < 2 || turned > width || turned % 2 != 0) c.fail("rotary_embedding_dim {} of a width of {}", turned, width);
+  const int64_t turned =
+      c.integer("rotary_embedding_dim", 0) == 0 ? width : c.integer("rotary_embedding_dim", 0);
+  if (turned < 2 || turned > width || turned % 2 != 0)
+    c.fail("rotary_embedding_dim {} of a width of {}", turned, width);
   const int64_t half = turned / 2;
   const auto table = [&](size_t i) {  // [B or 1, S, 1, half]
     const Value rows = c.has(3) ? gather_wrapped(c.b, c.x(i), c.in[3], 0) : c.x(i);
     const Type rows_type = c.b.type(rows);
-    if (rows_type.rank() != 3 || rows_type.dim(2) != Dim(half)) c.fail("a table is {}, half of the width is {}", text_of(rows_type), half);
+    if (rows_type.rank() != 3 || rows_type.dim(2) != Dim(half))
+      c.fail("a table is {}, half of the width is {}", text_of(rows_type), half);
     return reshape(c.b, rows, {rows_type.dim(0), rows_type.dim(1), Dim(1), Dim(half)});
   };
   const Value cos = table(1), sin = table(2);
@@ -204,12 +215,15 @@ Values rotary_embedding(C c) {
   };
   const int64_t axis = interleaved ? 4 : 3;
   const Value pairs = reshape(c.b, part, interleaved ? with({half, 2}) : with({2, half}));
-  const auto side = [&](int64_t k) { return reshape(c.b, slice(c.b, pairs, axis, Dim(k), Dim(1)), with({half})); };
+  const auto side = [&](int64_t k) {
+    return reshape(c.b, slice(c.b, pairs, axis, Dim(k), Dim(1)), with({half}));
+  };
   const Value first = side(0), second = side(1);
   const Value real = sub(c.b, mul(c.b, first, cos), mul(c.b, second, sin));
   const Value imaginary = add(c.b, mul(c.b, first, sin), mul(c.b, second, cos));
   const Dims apart = interleaved ? with({half, 1}) : with({1, half});
-  Value y = reshape(c.b, concat(c.b, {reshape(c.b, real, apart), reshape(c.b, imaginary, apart)}, axis), with({turned}));
+  Value y = reshape(c.b, concat(c.b, {reshape(c.b, real, apart), reshape(c.b, imaginary, apart)}, axis),
+                    with({turned}));
   if (turned < width) y = concat(c.b, {y, slice(c.b, x, 3, Dim(turned), Dim(width - turned))}, 3);
   return {rank3 ? merge_heads(c, y) : transpose(c.b, y, kSwapHeads)};
 }
@@ -217,7 +231,8 @@ Values rotary_embedding(C c) {
 // One step after the other:  s = e^g s + beta k (v - (e^g s)^T k)^T,  o = scale s^T q.
 Values linear_attention(C c) {
   const std::string rule = c.text("update_rule", "gated_delta");
-  const bool gated = rule == "gated" || rule == "gated_delta", delta = rule == "delta" || rule == "gated_delta";
+  const bool gated = rule == "gated" || rule == "gated_delta",
+             delta = rule == "delta" || rule == "gated_delta";
   if (!gated && !delta && rule != "linear") c.fail("update_rule '{}' is unknown", rule);
   const int64_t heads = c.integer("q_num_heads", 0), shared = c.integer("kv_num_heads", 0);
   const DType dtype = c.type(0).dtype;
@@ -243,12 +258,12 @@ Values linear_attention(C c) {
   const Value beta = delta ? gate(5) : Value{};
   Values outputs;
   for (int64_t t = 0; t < steps; ++t) {
-    const Value column = swap_last_two(c.b, at(k, t));                                       // [B, H, dk, 1]
+    const Value column = swap_last_two(c.b, at(k, t));  // [B, H, dk, 1]
     if (gated) state = mul(c.b, state, swap_last_two(c.b, at(decay, t)));
-    Value added = at(v, t);                                                                  // [B, H, 1, dv]
+    Value added = at(v, t);  // [B, H, 1, dv]
     if (delta) added = mul(c.b, sub(c.b, added, numpy_matmul(c.b, at(k, t), state)), at(beta, t));
     state = add(c.b, state, mul(c.b, column, added));
-    outputs.push_back(numpy_matmul(c.b, at(q, t), repeat_heads(c, state, Dim(heads))));      // [B, Hq, 1, dv]
+    outputs.push_back(numpy_matmul(c.b, at(q, t), repeat_heads(c, state, Dim(heads))));  // [B, Hq, 1, dv]
   }
   if (outputs.empty()) c.fail("has no steps");
   const Value all = scale(c.b, outputs.size() == 1 ? outputs[0] : concat(c.b, outputs, 2), scale_by);

@@ -26,7 +26,8 @@ Values gather_each(C c) {
   return {gather_elements(c.b, c.x(0), c.x(1), c.axis(c.integer("axis", 0), c.rank()))};
 }
 
-// Row-major places of index vectors [..., k] in dims `first`..`first + k - 1` of x; -1 where one lies outside.
+// Row-major places of index vectors [..., k] in dims `first`..`first + k - 1` of x; -1 where one lies
+// outside.
 Value places(C c, const Dims& dims, Value indices, size_t first) {
   const Type type = c.b.type(indices);
   const int64_t k = c.constant_dim(type.dim(-1), "the length of an index");
@@ -38,8 +39,8 @@ Value places(C c, const Dims& dims, Value indices, size_t first) {
     const Dim& dim = dims[first + static_cast<size_t>(i)];
     const Value n = size_value(c.b, dim, type.dtype), zero = like(c.b, n, 0);
     at = select(c.b, elementwise(c.b, "lt", {at, zero}), add(c.b, at, n), at);
-    const Value fits = elementwise(
-        c.b, "logical_and", {elementwise(c.b, "le", {zero, at}), elementwise(c.b, "lt", {at, n})});
+    const Value fits = elementwise(c.b, "logical_and",
+                                   {elementwise(c.b, "le", {zero, at}), elementwise(c.b, "lt", {at, n})});
     inside = inside ? elementwise(c.b, "logical_and", {inside, fits}) : fits;
     at = mul(c.b, at, size_value(c.b, stride, type.dtype));
     place = place ? add(c.b, place, at) : at;
@@ -125,24 +126,28 @@ Values scatter_elements(C c) {
 Values tensor_scatter(C c) {
   const Type cache = c.type(0), update = c.type(1);
   const int axis = c.axis(c.integer("axis", -2), cache.rank());
-  if (axis == 0 || update.rank() != cache.rank()) c.fail("axis {} of {} and {}", axis, text_of(cache), text_of(update));
+  if (axis == 0 || update.rank() != cache.rank())
+    c.fail("axis {} of {} and {}", axis, text_of(cache), text_of(update));
   const Dim n = cache.dim(axis), length = update.dim(axis), batch = cache.dim(0);
-  const Value begin = c.has(2) ? cast(c.b, c.in[2], DType::i64) : broadcast(c.b, c.b.scalar(0, DType::i64), {batch});
+  const Value begin =
+      c.has(2) ? cast(c.b, c.in[2], DType::i64) : broadcast(c.b, c.b.scalar(0, DType::i64), {batch});
   Value at = add(c.b, reshape(c.b, begin, {batch, Dim(1)}), positions(c.b, length));  // [B, length]
   const Value size = size_value(c.b, n, DType::i64);
   if (c.text("mode", "linear") == "circular") at = elementwise(c.b, "rem", {at, size});
-  const Value outside = elementwise(c.b, "logical_or", {elementwise(c.b, "lt", {at, like(c.b, at, 0)}),
-                                                        elementwise(c.b, "le", {size, at})});
+  const Value outside =
+      elementwise(c.b, "logical_or",
+                  {elementwise(c.b, "lt", {at, like(c.b, at, 0)}), elementwise(c.b, "le", {size, at})});
   // Rows [B, between, n] of what lies behind the axis.
   const Dim between = product({cache.dims.begin() + 1, cache.dims.begin() + axis});
   const Dim behind = product(tail(cache.dims, static_cast<size_t>(axis) + 1));
-  const Value row = cast(c.b, reshape(c.b, iota(c.b, {batch * between}, 0), {batch, between, Dim(1)}), DType::i64);
+  const Value row =
+      cast(c.b, reshape(c.b, iota(c.b, {batch * between}, 0), {batch, between, Dim(1)}), DType::i64);
   const Value along = reshape(c.b, select(c.b, outside, like(c.b, at, -1), at), {batch, Dim(1), length});
   const Value place = select(c.b, elementwise(c.b, "lt", {along, like(c.b, along, 0)}), like(c.b, row, -1),
                              add(c.b, mul(c.b, row, size), along));
   const Dim rows = batch * between * length;
-  const Value out = scatter(c.b, reshape(c.b, c.x(0), {batch * between * n, behind}), reshape(c.b, place, {rows}),
-                            reshape(c.b, c.x(1), {rows, behind}), "none");
+  const Value out = scatter(c.b, reshape(c.b, c.x(0), {batch * between * n, behind}),
+                            reshape(c.b, place, {rows}), reshape(c.b, c.x(1), {rows, behind}), "none");
   return {reshape(c.b, out, cache.dims)};
 }
 
@@ -158,8 +163,8 @@ Values one_hot(C c) {
   Value index = cast(c.b, c.x(0), DType::i64);
   index = select(c.b, elementwise(c.b, "lt", {index, like(c.b, index, 0)}),
                  add(c.b, index, size_value(c.b, n, DType::i64)), index);
-  const Value hit = elementwise(
-      c.b, "eq", {reshape(c.b, index, with_one), cast(c.b, iota(c.b, along, axis), DType::i64)});
+  const Value hit =
+      elementwise(c.b, "eq", {reshape(c.b, index, with_one), cast(c.b, iota(c.b, along, axis), DType::i64)});
   const auto value = [&](int64_t k) { return reshape(c.b, slice(c.b, c.x(2), 0, Dim(k), Dim(1)), {}); };
   return {select(c.b, hit, value(1), value(0))};
 }
@@ -176,7 +181,8 @@ Values hardmax(C c) {
   const Dims dims = c.type().dims;
   int axis = c.axis(c.integer("axis", c.opset < 13 ? 1 : -1), c.rank());
   if (c.opset < 13) {
-    x = reshape(c.b, x, {product({dims.begin(), dims.begin() + axis}), product({dims.begin() + axis, dims.end()})});
+    x = reshape(c.b, x,
+                {product({dims.begin(), dims.begin() + axis}), product({dims.begin() + axis, dims.end()})});
     axis = 1;
   }
   const Value best = arg_over(c.b, x, axis, true, false, /*keep=*/true);
@@ -186,7 +192,8 @@ Values hardmax(C c) {
   return {reshape(c.b, cast(c.b, hit, c.type().dtype), dims)};
 }
 
-// Of i32 and i64, which f32 does not tell apart: the largest k times over, what was taken lowered to the least i64.
+// Of i32 and i64, which f32 does not tell apart: the largest k times over, what was taken lowered to the
+// least i64.
 Value top_places(C c, Value keys, int64_t k, bool largest) {
   constexpr int64_t kMost = 64;
   if (k > kMost) c.fail("k = {} of {}; at most {} of such integers", k, name_of(c.type().dtype), kMost);
@@ -231,10 +238,18 @@ Values top(C c) {
 
 void add_onnx_index(OnnxRules& rules) {
   const OnnxRules mine = {
-      {"Gather", gather_rows},   {"GatherElements", gather_each}, {"GatherND", gather_nd},
-      {"ScatterND", scatter_nd}, {"ScatterElements", scatter_elements}, {"Scatter", scatter_elements},
-      {"TensorScatter", tensor_scatter}, {"OneHot", one_hot}, {"ArgMax", arg<true>},
-      {"ArgMin", arg<false>},    {"Hardmax", hardmax},            {"TopK", top},
+      {"Gather", gather_rows},
+      {"GatherElements", gather_each},
+      {"GatherND", gather_nd},
+      {"ScatterND", scatter_nd},
+      {"ScatterElements", scatter_elements},
+      {"Scatter", scatter_elements},
+      {"TensorScatter", tensor_scatter},
+      {"OneHot", one_hot},
+      {"ArgMax", arg<true>},
+      {"ArgMin", arg<false>},
+      {"Hardmax", hardmax},
+      {"TopK", top},
   };
   rules.insert(mine.begin(), mine.end());
 }

@@ -26,7 +26,8 @@ Value negative_log_likelihood(C c, Value log_probabilities) {
   }
   Dims with_one = target_type.dims;
   with_one.insert(with_one.begin() + 1, Dim(1));
-  const Value picked = reshape(b, gather_elements(b, log_probabilities, reshape(b, index, with_one), 1), target_type.dims);
+  const Value picked =
+      reshape(b, gather_elements(b, log_probabilities, reshape(b, index, with_one), 1), target_type.dims);
   Value loss = elementwise(b, "neg", {picked});
   Value weight;
   const Value zero = like(b, loss, 0);
@@ -59,7 +60,8 @@ Values softmax_loss(C c) {
 }  // namespace
 
 void add_onnx_loss(OnnxRules& rules) {
-  const OnnxRules mine = {{"NegativeLogLikelihoodLoss", likelihood_loss}, {"SoftmaxCrossEntropyLoss", softmax_loss}};
+  const OnnxRules mine = {{"NegativeLogLikelihoodLoss", likelihood_loss},
+                          {"SoftmaxCrossEntropyLoss", softmax_loss}};
   rules.insert(mine.begin(), mine.end());
 }
 

@@ -204,9 +204,11 @@ Values trilu(C c) {
   const Type type = c.type();
   if (type.rank() < 2) c.fail("the operand must have rank 2 or more, is {}", text_of(type));
   const int64_t k = c.has(1) ? c.fixed(c.in[1], "k").at(0) : 0;
-  const Value row = iota(c.b, {type.dim(-2), Dim(1)}, 0, Dim(0)), column = iota(c.b, {Dim(1), type.dim(-1)}, 1, Dim(0));
+  const Value row = iota(c.b, {type.dim(-2), Dim(1)}, 0, Dim(0)),
+              column = iota(c.b, {Dim(1), type.dim(-1)}, 1, Dim(0));
   const Value diagonal = sub(c.b, column, row);
-  const Value limit = c.b.scalar(static_cast<double>(std::clamp<int64_t>(k, -(1 << 30), 1 << 30)), DType::i32);
+  const Value limit =
+      c.b.scalar(static_cast<double>(std::clamp<int64_t>(k, -(1 << 30), 1 << 30)), DType::i32);
   const bool upper = c.integer("upper", 1) != 0;
   const Value keep = elementwise(c.b, "le", upper ? Values{limit, diagonal} : Values{diagonal, limit});
   const Value none = c.b.scalar(0, type.dtype);
@@ -217,8 +219,13 @@ Values trilu(C c) {
 
 void add_onnx_movement(OnnxRules& rules) {
   const OnnxRules mine = {
-      {"Transpose", transpose_by}, {"Concat", concat_all}, {"Split", split}, {"Slice", slice_all},
-      {"Tile", tile},              {"Pad", pad},           {"Trilu", trilu},
+      {"Transpose", transpose_by},
+      {"Concat", concat_all},
+      {"Split", split},
+      {"Slice", slice_all},
+      {"Tile", tile},
+      {"Pad", pad},
+      {"Trilu", trilu},
   };
   rules.insert(mine.begin(), mine.end());
 }

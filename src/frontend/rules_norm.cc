@@ -68,7 +68,8 @@ Values layer_normalization(C c) {
   Value y;
   if (product(normed).is_constant() && product(normed) != Dim(0)) {
     const Value gamma = as_row(c, c.x(1), normed);
-    const Value beta = c.has(2) ? as_row(c, c.in[2], normed) : broadcast(c.b, like(c.b, gamma, 0), {product(normed)});
+    const Value beta =
+        c.has(2) ? as_row(c, c.in[2], normed) : broadcast(c.b, like(c.b, gamma, 0), {product(normed)});
     y = reshape(c.b, layer_norm(c.b, as_rows(c, c.x(0), axis), gamma, beta, eps), type.dims);
   } else {
     y = mul(c.b, cast(c.b, moments.normalized, type.dtype), c.x(1));
@@ -129,7 +130,8 @@ Values group_normalization(C c) {
   const auto of = [&](size_t i) {
     Value v = c.x(i);
     if (c.opset < 21) {  // one for each group
-      v = reshape(c.b, broadcast(c.b, reshape(c.b, v, {Dim(groups), Dim(1)}), {Dim(groups), each}), {type.dim(1)});
+      v = reshape(c.b, broadcast(c.b, reshape(c.b, v, {Dim(groups), Dim(1)}), {Dim(groups), each}),
+                  {type.dim(1)});
     }
     return per_channel(c, v, type.rank());
   };

@@ -20,14 +20,15 @@ Values gemm(C c) {
   const bool ta = c.integer("transA", 0) != 0, tb = c.integer("transB", 0) != 0;
   if (!is_float(c.type().dtype)) {
     if (alpha != 1 || beta != 1) c.fail("alpha and beta must be 1 for integers");
-    const Value y = cast(c.b, numpy_matmul(c.b, ta ? swap_last_two(c.b, c.x(0)) : c.x(0),
-                                           tb ? swap_last_two(c.b, c.x(1)) : c.x(1)),
-                         c.type().dtype);
+    const Value y = cast(
+        c.b,
+        numpy_matmul(c.b, ta ? swap_last_two(c.b, c.x(0)) : c.x(0), tb ? swap_last_two(c.b, c.x(1)) : c.x(1)),
+        c.type().dtype);
     return {c.has(2) ? add(c.b, y, c.in[2]) : y};
   }
   MatmulOptions options{.transpose_a = ta, .transpose_b = tb};
-  const bool bias = c.has(2) && alpha == 1 && beta == 1 && c.rank(2) == 1 &&
-                    c.type(2).dim(0) == c.type(1).dim(tb ? 0 : 1);
+  const bool bias =
+      c.has(2) && alpha == 1 && beta == 1 && c.rank(2) == 1 && c.type(2).dim(0) == c.type(1).dim(tb ? 0 : 1);
   if (bias) options.bias = c.in[2];
   Value y = matmul(c.b, c.x(0), c.x(1), options);
   if (alpha != 1) y = scale(c.b, y, alpha);

@@ -51,7 +51,8 @@ Value quantized(C c, Value scaled, Value zero, DType dtype) {  // scaled in f32
 Values quantize(C c) {
   const Type x = c.type(0);
   DType dtype = c.has(2) ? c.type(2).dtype : DType::u8;
-  if (const int64_t asked = c.integer("output_dtype", 0); asked != 0) dtype = dtype_of_onnx(static_cast<int32_t>(asked));
+  if (const int64_t asked = c.integer("output_dtype", 0); asked != 0)
+    dtype = dtype_of_onnx(static_cast<int32_t>(asked));
   const Value factor = cast(c.b, beside(c, c.x(1), x), DType::f32);
   const Value scaled = div(c.b, cast(c.b, c.x(0), DType::f32), factor);
   return {quantized(c, scaled, c.has(2) ? beside(c, c.in[2], x) : Value{}, dtype)};
@@ -97,8 +98,7 @@ Values integer_product(C c) {
 }
 
 Values quantized_product(C c) {
-  const Value product =
-      numpy_matmul(c.b, centred(c, c.x(0), of_rows(c, c.x(2))), centred(c, c.x(3), c.x(5)));
+  const Value product = numpy_matmul(c.b, centred(c, c.x(0), of_rows(c, c.x(2))), centred(c, c.x(3), c.x(5)));
   const auto number = [&](size_t i) { return cast(c.b, c.x(i), DType::f32); };
   const Value factor = div(c.b, mul(c.b, of_rows(c, number(1)), number(4)), number(6));
   return {quantized(c, mul(c.b, cast(c.b, product, DType::f32), factor), c.x(7), c.type(7).dtype)};
@@ -108,8 +108,10 @@ Values quantized_product(C c) {
 
 void add_onnx_quantize(OnnxRules& rules) {
   const OnnxRules mine = {
-      {"QuantizeLinear", quantize},          {"DequantizeLinear", dequantize},
-      {"DynamicQuantizeLinear", dynamic_quantize}, {"MatMulInteger", integer_product},
+      {"QuantizeLinear", quantize},
+      {"DequantizeLinear", dequantize},
+      {"DynamicQuantizeLinear", dynamic_quantize},
+      {"MatMulInteger", integer_product},
       {"QLinearMatMul", quantized_product},
   };
   rules.insert(mine.begin(), mine.end());

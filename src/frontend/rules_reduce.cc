@@ -30,7 +30,9 @@ Value product_along(C c, Value x, int axis) {
   }
   while (n > 1) {
     const int64_t half = n / 2;
-    const auto part = [&](int64_t begin, int64_t length) { return slice(c.b, x, axis, Dim(begin), Dim(length)); };
+    const auto part = [&](int64_t begin, int64_t length) {
+      return slice(c.b, x, axis, Dim(begin), Dim(length));
+    };
     const Value pairs = mul(c.b, part(0, half), part(half, half));
     x = n % 2 == 0 ? pairs : concat(c.b, {pairs, part(n - 1, 1)}, axis);
     n -= half;
@@ -53,8 +55,8 @@ Value square(C c, Value x) { return mul(c.b, x, x); }
 // m + log sum e^(x - m), where an infinite m is left out of the difference.
 Value log_sum_exp(C c, Value x, const Axes& axes, bool keep) {
   const Value top = max_over(c.b, x, axes, true);
-  const Value infinite = elementwise(
-      c.b, "eq", {fn(c, "abs", top), like(c.b, top, std::numeric_limits<double>::infinity())});
+  const Value infinite =
+      elementwise(c.b, "eq", {fn(c, "abs", top), like(c.b, top, std::numeric_limits<double>::infinity())});
   const Value shift = select(c.b, infinite, like(c.b, top, 0), top);
   const Value sum = sum_over(c.b, fn(c, "exp", sub(c.b, x, shift)), axes, true);
   const Value out = add(c.b, fn(c, "log", sum), shift);
@@ -94,8 +96,8 @@ Value l2(C c, Value x, const Axes& axes, bool keep) {
 }
 Value log_sum(C c, Value x, const Axes& axes, bool keep) { return fn(c, "log", sum(c, x, axes, keep)); }
 
-// Hillis and Steele's scan ("Data parallel algorithms", 1986): after step s an element holds what the 2^s before
-// it gave.
+// Hillis and Steele's scan ("Data parallel algorithms", 1986): after step s an element holds what the 2^s
+// before it gave.
 template <bool kSum>
 Values cumulate(C c) {
   const int axis = c.axis(c.fixed(c.x(1), "the axis").at(0), c.rank());
@@ -119,12 +121,12 @@ Values cumulate(C c) {
 
 void add_onnx_reduce(OnnxRules& rules) {
   const OnnxRules mine = {
-      {"ReduceSum", reduce<sum>},       {"ReduceMean", reduce<mean>},
-      {"ReduceMax", reduce<max>},       {"ReduceMin", reduce<min>},
-      {"ReduceProd", reduce<prod>},     {"ReduceL1", reduce<l1>},
-      {"ReduceL2", reduce<l2>},         {"ReduceSumSquare", reduce<sum_square>},
+      {"ReduceSum", reduce<sum>},        {"ReduceMean", reduce<mean>},
+      {"ReduceMax", reduce<max>},        {"ReduceMin", reduce<min>},
+      {"ReduceProd", reduce<prod>},      {"ReduceL1", reduce<l1>},
+      {"ReduceL2", reduce<l2>},          {"ReduceSumSquare", reduce<sum_square>},
       {"ReduceLogSum", reduce<log_sum>}, {"ReduceLogSumExp", reduce<log_sum_exp>},
-      {"CumSum", cumulate<true>},       {"CumProd", cumulate<false>},
+      {"CumSum", cumulate<true>},        {"CumProd", cumulate<false>},
   };
   rules.insert(mine.begin(), mine.end());
 }

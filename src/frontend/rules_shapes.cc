@@ -27,7 +27,8 @@ Values shape(C c) {
 Values size(C c) { return {size_value(c.b, c.type().size(), DType::i64)}; }
 
 Values constant(C c) {
-  if (c.node.attributes.size() != 1) c.fail("has {} attributes instead of one value", c.node.attributes.size());
+  if (c.node.attributes.size() != 1)
+    c.fail("has {} attributes instead of one value", c.node.attributes.size());
   const OnnxAttribute* value = c.attribute(c.node.attributes[0].name);
   if (value == nullptr) c.fail("has no value");
   const auto n = [](const auto& list) { return Shape{static_cast<int64_t>(list.size())}; };
@@ -82,8 +83,10 @@ Values range(C c) {
       const int64_t step = std::abs(by), whole = length.constant();
       n = Dim(whole <= 0 ? 0 : (whole + step - 1) / step);
     } else {
-      if (std::abs(by) != 1) n = floor_div(length + Dim(std::abs(by) - 1), Dim(std::abs(by)));
-      else n = length;
+      if (std::abs(by) != 1)
+        n = floor_div(length + Dim(std::abs(by) - 1), Dim(std::abs(by)));
+      else
+        n = length;
     }
   }
   const Value steps = cast(c.b, positions(c.b, n), dtype);
@@ -110,7 +113,8 @@ Values reshape_to(C c) {
       open = k;
       continue;
     }
-    if (dims[k].is_constant() && dims[k].constant() < 0) c.fail("the shape {} has a negative dim", text_of(dims));
+    if (dims[k].is_constant() && dims[k].constant() < 0)
+      c.fail("the shape {} has a negative dim", text_of(dims));
     rest = rest * dims[k];
   }
   if (open < dims.size()) {
@@ -125,7 +129,8 @@ std::vector<int64_t> normal(C c, const std::vector<int64_t>& axes, int rank) {
   std::vector<int64_t> out;
   for (const int64_t axis : axes) out.push_back(c.axis(axis, rank));
   std::sort(out.begin(), out.end());
-  if (std::adjacent_find(out.begin(), out.end()) != out.end()) c.fail("axis {} is named twice", text_of(axes));
+  if (std::adjacent_find(out.begin(), out.end()) != out.end())
+    c.fail("axis {} is named twice", text_of(axes));
   return out;
 }
 
@@ -162,15 +167,17 @@ Values flatten(C c) {
   int64_t axis = c.integer("axis", 1);
   if (axis < 0) axis += c.rank();
   if (axis < 0 || axis > c.rank()) c.fail("axis {} is outside rank {}", axis, c.rank());
-  return {reshape(c.b, c.x(),
-                  {product({dims.begin(), dims.begin() + axis}), product({dims.begin() + axis, dims.end()})})};
+  return {
+      reshape(c.b, c.x(),
+              {product({dims.begin(), dims.begin() + axis}), product({dims.begin() + axis, dims.end()})})};
 }
 
 // Both broadcast to each other.
 Values expand(C c) {
   const Type wanted{c.type().dtype, c.dims(c.x(1), "the shape")};
   for (const Dim& dim : wanted.dims) {
-    if (dim.is_constant() && dim.constant() < 0) c.fail("the shape {} has a negative dim", text_of(wanted.dims));
+    if (dim.is_constant() && dim.constant() < 0)
+      c.fail("the shape {} has a negative dim", text_of(wanted.dims));
   }
   return {broadcast(c.b, c.x(), broadcast_of(c.b, {c.type(), wanted}))};
 }
@@ -179,9 +186,11 @@ Values expand(C c) {
 
 void add_onnx_shapes(OnnxRules& rules) {
   const OnnxRules mine = {
-      {"Shape", shape},     {"Size", size},         {"Constant", constant}, {"ConstantOfShape", constant_of_shape},
-      {"Range", range},     {"Reshape", reshape_to}, {"Squeeze", squeeze},  {"Unsqueeze", unsqueeze},
-      {"Flatten", flatten}, {"Expand", expand},
+      {"Shape", shape},       {"Size", size},
+      {"Constant", constant}, {"ConstantOfShape", constant_of_shape},
+      {"Range", range},       {"Reshape", reshape_to},
+      {"Squeeze", squeeze},   {"Unsqueeze", unsqueeze},
+      {"Flatten", flatten},   {"Expand", expand},
   };
   rules.insert(mine.begin(), mine.end());
 }

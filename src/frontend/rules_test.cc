@@ -25,8 +25,12 @@ struct Operand {
   std::vector<float> floats = {};
   std::vector<int64_t> ints = {};  // i64 where there are no floats
 };
-Operand f(std::vector<int64_t> dims, std::vector<float> values) { return {std::move(dims), std::move(values), {}}; }
-Operand i(std::vector<int64_t> dims, std::vector<int64_t> values) { return {std::move(dims), {}, std::move(values)}; }
+Operand f(std::vector<int64_t> dims, std::vector<float> values) {
+  return {std::move(dims), std::move(values), {}};
+}
+Operand i(std::vector<int64_t> dims, std::vector<int64_t> values) {
+  return {std::move(dims), {}, std::move(values)};
+}
 
 struct Result {
   Shape shape;
@@ -35,14 +39,16 @@ struct Result {
 
 // All outputs of one node on constants.
 std::vector<Result> run(const std::string& op, const std::vector<Operand>& operands,
-                        std::initializer_list<OnnxText::Attribute> attributes = {}, int outputs = 1, int64_t opset = 18) {
+                        std::initializer_list<OnnxText::Attribute> attributes = {}, int outputs = 1,
+                        int64_t opset = 18) {
   OnnxText text(opset);
   std::vector<std::string> inputs, results;
   for (size_t k = 0; k < operands.size(); ++k) {
     inputs.push_back("x" + std::to_string(k));
     const Operand& x = operands[k];
-    x.ints.empty() && !(x.floats.empty() && count(x.dims) == 0 && k > 0) ? text.floats(inputs[k], x.dims, x.floats)
-                                                                         : text.ints(inputs[k], x.dims, x.ints);
+    x.ints.empty() && !(x.floats.empty() && count(x.dims) == 0 && k > 0)
+        ? text.floats(inputs[k], x.dims, x.floats)
+        : text.ints(inputs[k], x.dims, x.ints);
   }
   for (int k = 0; k < outputs; ++k) {
     results.push_back("y" + std::to_string(k));
@@ -82,17 +88,20 @@ TEST(OnnxRules, RoundAndClassify) {
   EXPECT_THAT(numbers("Ceil", {f({3}, {-0.5f, 1.2f, 2})}), ElementsAre(0, 2, 2));
   EXPECT_THAT(numbers("Sign", {f({3}, {-3, 0, 7})}), ElementsAre(-1, 0, 1));
   EXPECT_THAT(numbers("IsInf", {f({3}, {INFINITY, -INFINITY, 1})}), ElementsAre(1, 1, 0));
-  EXPECT_THAT(numbers("IsInf", {f({3}, {INFINITY, -INFINITY, 1})}, {{"detect_negative", 0}}), ElementsAre(1, 0, 0));
+  EXPECT_THAT(numbers("IsInf", {f({3}, {INFINITY, -INFINITY, 1})}, {{"detect_negative", 0}}),
+              ElementsAre(1, 0, 0));
   EXPECT_THAT(numbers("IsNaN", {f({2}, {NAN, 1})}), ElementsAre(1, 0));
 }
 
 TEST(OnnxRules, RaiseIntegersExactly) {
   EXPECT_THAT(numbers("Pow", {i({2}, {3, -1000003}), i({}, {3})}), ElementsAre(27, -1000009000027000027.0));
-  EXPECT_THAT(numbers("Pow", {f({3}, {4, 9, 2}), f({}, {0.5f})}), Pointwise(DoubleNear(1e-6), Numbers{2, 3, std::sqrt(2.0)}));
+  EXPECT_THAT(numbers("Pow", {f({3}, {4, 9, 2}), f({}, {0.5f})}),
+              Pointwise(DoubleNear(1e-6), Numbers{2, 3, std::sqrt(2.0)}));
 }
 
 TEST(OnnxRules, ActivateWithoutOverflow) {
-  EXPECT_THAT(numbers("Softplus", {f({3}, {-1000, 0, 1000})}), Pointwise(DoubleNear(1e-6), Numbers{0, std::log(2.0), 1000}));
+  EXPECT_THAT(numbers("Softplus", {f({3}, {-1000, 0, 1000})}),
+              Pointwise(DoubleNear(1e-6), Numbers{0, std::log(2.0), 1000}));
   EXPECT_THAT(numbers("Elu", {f({2}, {-1, 2})}), Pointwise(DoubleNear(1e-6), Numbers{std::exp(-1.0) - 1, 2}));
   EXPECT_THAT(numbers("HardSigmoid", {f({3}, {-9, 0, 9})}), ElementsAre(0, 0.5, 1));
 }
@@ -155,9 +164,11 @@ TEST(OnnxRules, GatherByNegativeIndicesToo) {
 }
 
 TEST(OnnxRules, ScatterIntoPlaces) {
-  EXPECT_THAT(numbers("ScatterND", {f({4}, {1, 2, 3, 4}), i({2, 1}, {-1, 1}), f({2}, {9, 8})}), ElementsAre(1, 8, 3, 9));
-  EXPECT_THAT(numbers("ScatterElements", {f({1, 3}, {1, 2, 3}), i({1, 2}, {2, 0}), f({1, 2}, {9, 8})}, {{"axis", 1}}),
-              ElementsAre(8, 2, 9));
+  EXPECT_THAT(numbers("ScatterND", {f({4}, {1, 2, 3, 4}), i({2, 1}, {-1, 1}), f({2}, {9, 8})}),
+              ElementsAre(1, 8, 3, 9));
+  EXPECT_THAT(
+      numbers("ScatterElements", {f({1, 3}, {1, 2, 3}), i({1, 2}, {2, 0}), f({1, 2}, {9, 8})}, {{"axis", 1}}),
+      ElementsAre(8, 2, 9));
 }
 
 TEST(OnnxRules, FindTheLargest) {
@@ -169,7 +180,8 @@ TEST(OnnxRules, FindTheLargest) {
   EXPECT_THAT(numbers("ArgMin", {i({2}, {INT64_MIN, 5})}), ElementsAre(0));
   const auto top = run("TopK", {i({4}, {(1LL << 60) + 1, 5, (1LL << 60) + 2, -3}), i({1}, {3})}, {}, 2);
   EXPECT_THAT(top[1].numbers, ElementsAre(2, 0, 1));
-  EXPECT_THAT(run("TopK", {f({4}, {3, 1, 3, 2}), i({1}, {2})}, {{"largest", 0}}, 2)[1].numbers, ElementsAre(1, 3));
+  EXPECT_THAT(run("TopK", {f({4}, {3, 1, 3, 2}), i({1}, {2})}, {{"largest", 0}}, 2)[1].numbers,
+              ElementsAre(1, 3));
 }
 
 TEST(OnnxRules, ReduceAlsoNothing) {
@@ -179,7 +191,8 @@ TEST(OnnxRules, ReduceAlsoNothing) {
   EXPECT_THAT(numbers("ReduceSum", {x}, {{"noop_with_empty_axes", 1}}), ElementsAre(1, 2, 3, 4));
   EXPECT_THAT(numbers("ReduceProd", {f({2, 0}, {}), i({1}, {1})}), ElementsAre(1, 1));
   EXPECT_THAT(numbers("ReduceMin", {f({2, 0}, {}), i({1}, {1})}), ElementsAre(kInf, kInf));
-  EXPECT_THAT(numbers("ReduceLogSumExp", {f({2}, {1000, 1000})}), Pointwise(DoubleNear(1e-3), Numbers{1000 + std::log(2.0)}));
+  EXPECT_THAT(numbers("ReduceLogSumExp", {f({2}, {1000, 1000})}),
+              Pointwise(DoubleNear(1e-3), Numbers{1000 + std::log(2.0)}));
   EXPECT_THAT(numbers("ReduceLogSumExp", {f({2}, {-INFINITY, -INFINITY})}), ElementsAre(-kInf));
 }
 
@@ -199,21 +212,26 @@ TEST(OnnxRules, SoftmaxJoinsDimsBelowOpset13) {
 TEST(OnnxRules, MultiplyVectorsMatricesAndIntegers) {
   EXPECT_THAT(numbers("MatMul", {f({2}, {1, 2}), f({2}, {3, 4})}), ElementsAre(11));
   EXPECT_THAT(numbers("MatMul", {f({2}, {1, 2}), f({2, 2}, {1, 2, 3, 4})}), ElementsAre(7, 10));
-  EXPECT_EQ(run("MatMul", {f({2, 1, 1, 2}, std::vector<float>(4)), f({3, 2, 5}, std::vector<float>(30))})[0].shape,
-            (Shape{2, 3, 1, 5}));
-  EXPECT_THAT(numbers("Gemm", {f({2, 1}, {1, 2}), f({2, 1}, {3, 4}), f({1}, {1})}, {{"transA", 1}}), ElementsAre(12));
+  EXPECT_EQ(
+      run("MatMul", {f({2, 1, 1, 2}, std::vector<float>(4)), f({3, 2, 5}, std::vector<float>(30))})[0].shape,
+      (Shape{2, 3, 1, 5}));
+  EXPECT_THAT(numbers("Gemm", {f({2, 1}, {1, 2}), f({2, 1}, {3, 4}), f({1}, {1})}, {{"transA", 1}}),
+              ElementsAre(12));
 }
 
 TEST(OnnxRules, ConvolveInGroupsAndSteps) {
-  EXPECT_THAT(numbers("Conv", {f({1, 1, 5}, {1, 2, 3, 4, 5}), f({1, 1, 2}, {1, 10})}), ElementsAre(21, 32, 43, 54));
-  EXPECT_THAT(numbers("Conv", {f({1, 2, 3}, {1, 2, 3, 4, 5, 6}), f({2, 1, 3}, {1, 1, 1, 2, 2, 2}), f({2}, {0, 1})},
-                      {{"group", 2}}),
-              ElementsAre(6, 31));
+  EXPECT_THAT(numbers("Conv", {f({1, 1, 5}, {1, 2, 3, 4, 5}), f({1, 1, 2}, {1, 10})}),
+              ElementsAre(21, 32, 43, 54));
+  EXPECT_THAT(
+      numbers("Conv", {f({1, 2, 3}, {1, 2, 3, 4, 5, 6}), f({2, 1, 3}, {1, 1, 1, 2, 2, 2}), f({2}, {0, 1})},
+              {{"group", 2}}),
+      ElementsAre(6, 31));
   EXPECT_THROW(run("Conv", {f({1, 1, 2}, {1, 2}), f({1, 1, 3}, {1, 1, 1})}), Error);
 }
 
 TEST(OnnxRules, WriteOneHotAtAnyAxis) {
-  EXPECT_THAT(numbers("OneHot", {i({2}, {1, -1}), i({}, {3}), f({2}, {0, 5})}), ElementsAre(0, 5, 0, 0, 0, 5));
+  EXPECT_THAT(numbers("OneHot", {i({2}, {1, -1}), i({}, {3}), f({2}, {0, 5})}),
+              ElementsAre(0, 5, 0, 0, 0, 5));
   EXPECT_THAT(numbers("OneHot", {i({2}, {1, 7}), i({}, {3}), f({2}, {0, 5})}, {{"axis", 0}}),
               ElementsAre(0, 0, 5, 0, 0, 0));
 }

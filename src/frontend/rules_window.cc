@@ -1,5 +1,5 @@
-// Convolutions and pools. A convolution is a matrix product over windows that gathers make: for models that have a
-// few beside their Transformer, not for convolution nets.
+// Convolutions and pools. A convolution is a matrix product over windows that gathers make: for models that
+// have a few beside their Transformer, not for convolution nets.
 #include <limits>
 #include <numeric>
 
@@ -80,7 +80,8 @@ Value unfold(C c, Value x, const Windows& w, double fill) {
       c.fail("a kernel of {} does not fit dim {}", w.kernel[k], c.b.type(x).dim(axis).text());
     const Dim out = floor_div(covered, Dim(w.strides[k])) + Dim(1);
     const Value first = scale(c.b, iota(c.b, {out, Dim(1)}, 0), static_cast<double>(w.strides[k]));
-    const Value within = scale(c.b, iota(c.b, {Dim(1), Dim(w.kernel[k])}, 1), static_cast<double>(w.dilations[k]));
+    const Value within =
+        scale(c.b, iota(c.b, {Dim(1), Dim(w.kernel[k])}, 1), static_cast<double>(w.dilations[k]));
     x = gather(c.b, x, add(c.b, first, within), axis);
   }
   return x;
@@ -97,7 +98,8 @@ Values convolution(C c) {
   const int64_t groups = c.integer("group", 1);
   const int64_t channels = c.constant_dim(x.dim(1), "the number of channels"),
                 results = c.constant_dim(weight.dim(0), "the number of channels");
-  if (groups < 1 || channels % groups != 0 || results % groups != 0 || weight.dim(1) != Dim(channels / groups))
+  if (groups < 1 || channels % groups != 0 || results % groups != 0 ||
+      weight.dim(1) != Dim(channels / groups))
     c.fail("{} groups of {} with weights {}", groups, text_of(x), text_of(weight));
   const Value windows = unfold(c, c.x(0), windows_of(c, kernel), 0);
   // [N, G, out..., C / G * k...] times [G, C / G * k..., M / G]
@@ -118,7 +120,8 @@ Values convolution(C c) {
   const Value w = reshape(c.b, c.x(1), {Dim(groups), Dim(results / groups), depth});
   Value y;
   if (groups == 1) {
-    y = matmul(c.b, reshape(c.b, rows, {dims[0], product(outs), depth}), reshape(c.b, w, {Dim(results), depth}),
+    y = matmul(c.b, reshape(c.b, rows, {dims[0], product(outs), depth}),
+               reshape(c.b, w, {Dim(results), depth}),
                {.transpose_b = true, .bias = c.has(2) ? c.in[2] : Value{}});
     y = transpose(c.b, y, {0, 2, 1});
   } else {

@@ -14,9 +14,9 @@ bool half(DType dtype) { return dtype == DType::bf16 || dtype == DType::f16; }
 
 // These change no number.
 bool moves(const Node& node) {
-  static const std::set<std::string, std::less<>> names = {
-      "input", "state", "constant", "reshape",   "slice",  "transpose",
-      "concat", "gather", "select", "broadcast", "embedding"};
+  static const std::set<std::string, std::less<>> names = {"input",  "state",     "constant", "reshape",
+                                                           "slice",  "transpose", "concat",   "gather",
+                                                           "select", "broadcast", "embedding"};
   return names.count(node.op->name) != 0;
 }
 

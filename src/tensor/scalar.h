@@ -47,10 +47,10 @@ enum class ScalarOp : uint8_t {
   bit_xor,
   shift_left,
   shift_right,  // of integers; a shift by what no width has gives 0 or, right of a negative, -1
-  select,   // a ? b : c
-  cast,     // to this instruction's type
-  uniform,  // Philox4x32-10 in [0, 1): a = seed, b = ordinal, imm = op id; coordinates from the iteration
-            // space
+  select,       // a ? b : c
+  cast,         // to this instruction's type
+  uniform,      // Philox4x32-10 in [0, 1): a = seed, b = ordinal, imm = op id; coordinates from the iteration
+                // space
 };
 
 struct ScalarOpInfo {

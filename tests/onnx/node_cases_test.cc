@@ -1,5 +1,5 @@
-// ONNX's backend node cases on the CPU and in NumPy, and docs/onnx-ops.md, which FLOE_ONNX_TABLE names to be written
-// anew (tools/onnx_table.sh).
+// ONNX's backend node cases on the CPU and in NumPy, and docs/onnx-ops.md, which FLOE_ONNX_TABLE names to be
+// written anew (tools/onnx_table.sh).
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -55,8 +55,7 @@ std::map<std::string, Outcome> run_cases(const std::string& folder, bool with_nu
     const std::string name = each.substr(each.find_last_of('/') + 1);
     try {
       OnnxCase c = load_onnx_case(each);
-      auto import = std::make_unique<OnnxImport>(
-          import_onnx_for(*c.model, all_ops(), c.inputs));
+      auto import = std::make_unique<OnnxImport>(import_onnx_for(*c.model, all_ops(), c.inputs));
       outcomes[name].cpu = compare(run_on_cpu(*import, c.inputs), c);
       imports.push_back(std::move(import));
       cases.push_back(std::move(c));
@@ -73,13 +72,15 @@ std::map<std::string, Outcome> run_cases(const std::string& folder, bool with_nu
   return outcomes;
 }
 
-size_t passed(const std::map<std::string, Outcome>& outcomes, std::string Outcome::*target) {
-  return static_cast<size_t>(
-      std::count_if(outcomes.begin(), outcomes.end(), [&](const auto& o) { return (o.second.*target).empty(); }));
+size_t passed(const std::map<std::string, Outcome>& outcomes, std::string Outcome::* target) {
+  return static_cast<size_t>(std::count_if(outcomes.begin(), outcomes.end(),
+                                           [&](const auto& o) { return (o.second.*target).empty(); }));
 }
 
 std::string table_of(const std::map<std::string, Outcome>& outcomes) {
-  std::string text = "# ONNX operators\n\nWritten by tools/onnx_table.sh. How they are read: [onnx.md](onnx.md).\n\nSupported:";
+  std::string text =
+      "# ONNX operators\n\nWritten by tools/onnx_table.sh. How they are read: "
+      "[onnx.md](onnx.md).\n\nSupported:";
   std::string line;
   for (const std::string& op : onnx_operators()) {
     if (line.empty() || line.size() + op.size() > 110) {
@@ -88,13 +89,16 @@ std::string table_of(const std::map<std::string, Outcome>& outcomes) {
     }
     line += (line.empty() ? "" : " ") + op;
   }
-  text += fmt::format("{}\n\nOf ONNX's {} node cases beside the checkout {} pass on the CPU and {} in NumPy; these do not:\n\n"
-                      "| case | target | reason |\n|---|---|---|\n",
-                      line, outcomes.size(), passed(outcomes, &Outcome::cpu), passed(outcomes, &Outcome::numpy));
+  text += fmt::format(
+      "{}\n\nOf ONNX's {} node cases beside the checkout {} pass on the CPU and {} in NumPy; these do "
+      "not:\n\n"
+      "| case | target | reason |\n|---|---|---|\n",
+      line, outcomes.size(), passed(outcomes, &Outcome::cpu), passed(outcomes, &Outcome::numpy));
   for (const auto& [name, outcome] : outcomes) {
     const std::string short_name = name.rfind("test_", 0) == 0 ? name.substr(5) : name;
     if (!outcome.cpu.empty())
-      text += fmt::format("| {} | {} | {} |\n", short_name, outcome.cpu == outcome.numpy ? "all" : "CPU", outcome.cpu);
+      text += fmt::format("| {} | {} | {} |\n", short_name, outcome.cpu == outcome.numpy ? "all" : "CPU",
+                          outcome.cpu);
     if (!outcome.numpy.empty() && outcome.cpu != outcome.numpy)
       text += fmt::format("| {} | NumPy | {} |\n", short_name, outcome.numpy);
   }
@@ -108,7 +112,8 @@ TEST(OnnxNodeCases, PassOnTheCpuAndInNumpy) {
   const std::string no_numpy = why_no_numpy();
   const std::map<std::string, Outcome> outcomes = run_cases(folder.path(), no_numpy.empty());
   const std::string table = table_of(outcomes);
-  if (const char* path = std::getenv("FLOE_ONNX_TABLE"); path != nullptr && no_numpy.empty()) write_file(path, table);
+  if (const char* path = std::getenv("FLOE_ONNX_TABLE"); path != nullptr && no_numpy.empty())
+    write_file(path, table);
   const double least = kLeastPart * static_cast<double>(outcomes.size());
   EXPECT_GE(static_cast<double>(passed(outcomes, &Outcome::cpu)), least) << table;
   if (!no_numpy.empty()) GTEST_SKIP() << "not in NumPy: " << no_numpy;

@@ -27,14 +27,15 @@ OnnxCase load_onnx_case(const std::string& folder) {
   for (size_t k = 0; k < c.model->graph.inputs.size(); ++k) {
     if (file_exists(file("input", k))) c.inputs[c.model->graph.inputs[k].name] = tensor_in(file("input", k));
   }
-  for (size_t k = 0; k < c.model->graph.outputs.size(); ++k) c.outputs.push_back(tensor_in(file("output", k)));
+  for (size_t k = 0; k < c.model->graph.outputs.size(); ++k)
+    c.outputs.push_back(tensor_in(file("output", k)));
   return c;
 }
 
 std::string difference(const Tensor& got, const Tensor& want, double relative) {
   if (got.dtype() != want.dtype() || got.shape() != want.shape()) {
-    return fmt::format("is {}{}, must be {}{}", name_of(got.dtype()), text_of(got.shape()), name_of(want.dtype()),
-                       text_of(want.shape()));
+    return fmt::format("is {}{}, must be {}{}", name_of(got.dtype()), text_of(got.shape()),
+                       name_of(want.dtype()), text_of(want.shape()));
   }
   for (int64_t i = 0; i < got.size(); ++i) {
     const double a = got.at(i), b = want.at(i);

@@ -19,7 +19,8 @@ struct OnnxCase {
 // The model and test_data_set_0; throws Error where something has no form in Floe.
 OnnxCase load_onnx_case(const std::string& folder);
 
-// "" or how they differ: types and shapes must be equal, numbers within `relative` of what is wanted plus 1e-7.
+// "" or how they differ: types and shapes must be equal, numbers within `relative` of what is wanted plus
+// 1e-7.
 std::string difference(const Tensor& got, const Tensor& want, double relative = 1e-3);
 
 }  // namespace floe

@@ -55,7 +55,8 @@ TargetResult run_on_cpu(const OnnxImport& import, const NamedTensors& inputs) {
     NamedTensors feeds;
     for (const NamedValue& input : import.graph.inputs()) feeds[input.name] = inputs.at(input.name);
     const ProgramResult ran = run_program(import.graph, feeds, import.states);
-    for (const NamedValue& output : import.graph.outputs()) result.outputs.push_back(ran.outputs.at(output.name));
+    for (const NamedValue& output : import.graph.outputs())
+      result.outputs.push_back(ran.outputs.at(output.name));
   } catch (const Error& e) {
     result.error = e.what();
   }
@@ -64,7 +65,9 @@ TargetResult run_on_cpu(const OnnxImport& import, const NamedTensors& inputs) {
 
 std::vector<TargetResult> run_on_numpy(const std::vector<NumpyJob>& jobs) {
   const TempFolder folder;
-  const auto file = [&](size_t k, const char* kind) { return fmt::format("{}/{}.{}", folder.path(), k, kind); };
+  const auto file = [&](size_t k, const char* kind) {
+    return fmt::format("{}/{}.{}", folder.path(), k, kind);
+  };
   std::vector<TargetResult> results(jobs.size());
   std::string driver = kDriver;
   for (size_t k = 0; k < jobs.size(); ++k) {
@@ -73,15 +76,16 @@ std::vector<TargetResult> run_on_numpy(const std::vector<NumpyJob>& jobs) {
       write_file(file(k, "py"), numpy_graph(graph));
       write_arrays(file(k, "in.npz"), graph.inputs(), *jobs[k].inputs);
       write_arrays(file(k, "st.npz"), graph.states(), jobs[k].import->states);
-      driver += fmt::format("_run({}, \"{}\", {}, {}, {})\n", k, identifier_of(graph.name()), names_of(graph.inputs()),
-                            names_of(graph.states()), names_of(graph.outputs()));
+      driver += fmt::format("_run({}, \"{}\", {}, {}, {})\n", k, identifier_of(graph.name()),
+                            names_of(graph.inputs()), names_of(graph.states()), names_of(graph.outputs()));
     } catch (const Error& e) {
       results[k].error = e.what();
     }
   }
   write_file(folder.file("driver.py"), driver);
   const std::string log = folder.file("log");
-  const std::string command = fmt::format("python3 {} {} >{} 2>&1", folder.file("driver.py"), folder.path(), log);
+  const std::string command =
+      fmt::format("python3 {} {} >{} 2>&1", folder.file("driver.py"), folder.path(), log);
   const bool ran = std::system(command.c_str()) == 0;
   for (size_t k = 0; k < jobs.size(); ++k) {
     if (!results[k].error.empty()) continue;

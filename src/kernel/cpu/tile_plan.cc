@@ -237,8 +237,8 @@ class TilePlanner {
 }  // namespace
 
 bool TilePlan::supports(DType type) {
-  return type == DType::f32 || type == DType::bf16 || type == DType::f16 || type == DType::i8 || type == DType::u8 || type == DType::i32 ||
-         type == DType::i64 || type == DType::boolean;
+  return type == DType::f32 || type == DType::bf16 || type == DType::f16 || type == DType::i8 ||
+         type == DType::u8 || type == DType::i32 || type == DType::i64 || type == DType::boolean;
 }
 
 TilePlan::Kind TilePlan::kind_of(DType type) {

@@ -2,11 +2,11 @@
 //
 // The iteration space is cut into tiles of at most kTile elements; a tile runs the whole tape, one
 // instruction at a time over all its elements, so that every register stays in the first-level cache and
-// memory is read and written once. Registers hold f32 (also for bf16 and f16, rounded by casts and where they are
-// stored), i32 (also for i8 and u8), i64 or masks (i32, 0 or -1).
-// A register is the input's own memory where that is contiguous over the tile, the output's own memory where
-// nothing later in the tape could read an input that shares it, else a slot of the worker's scratch space.
-// Elements never meet, so results depend neither on the tiles nor on the threads.
+// memory is read and written once. Registers hold f32 (also for bf16 and f16, rounded by casts and where they
+// are stored), i32 (also for i8 and u8), i64 or masks (i32, 0 or -1). A register is the input's own memory
+// where that is contiguous over the tile, the output's own memory where nothing later in the tape could read
+// an input that shares it, else a slot of the worker's scratch space. Elements never meet, so results depend
+// neither on the tiles nor on the threads.
 #pragma once
 #include <array>
 #include <cstdint>

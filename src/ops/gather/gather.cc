@@ -36,7 +36,8 @@ std::vector<RefTensor> evaluate_gather(const EvalArgs& args) {
   for (int64_t o = 0; o < outer; ++o) {
     for (int64_t k = 0; k < indices.size(); ++k) {
       const int64_t index = indices.i[static_cast<size_t>(k)];
-      if (index < 0 || index >= n) fail_user("[gather] index {} at position {} is outside 0..{}", index, k, n - 1);
+      if (index < 0 || index >= n)
+        fail_user("[gather] index {} at position {} is outside 0..{}", index, k, n - 1);
       const int64_t from = (o * n + index) * inner, to = (o * indices.size() + k) * inner;
       if (is_float(x.dtype)) {
         std::copy_n(x.f.begin() + from, inner, out.f.begin() + to);
@@ -61,7 +62,8 @@ Values gradient(Builder& b, const GradientArgs& args) {
   rest.erase(rest.begin() + axis);
   Dims rows = indices.dims;
   rows.push_back(product(rest));
-  const Value sums = embedding_grad(b, cast(b, args.inputs[1], DType::i32), reshape(b, front, rows), x.dim(axis));
+  const Value sums =
+      embedding_grad(b, cast(b, args.inputs[1], DType::i32), reshape(b, front, rows), x.dim(axis));
   rest.insert(rest.begin(), x.dim(axis));
   std::vector<int64_t> back(static_cast<size_t>(x.rank()));
   std::iota(back.begin(), back.end(), 0);

@@ -25,16 +25,17 @@ BoundKernel bind(const KernelCall& call) {
             const Index* at = run.inputs[1].as<Index>();
             const char* from = run.inputs[0].as<char>();
             char* to = run.outputs[0].as<char>();
-            run.pool->run_ranges(
-                outer * many, std::max<int64_t>(1, kGrain / inner), [&](int64_t begin, int64_t end, int) {
-                  for (int64_t row = begin; row < end; ++row) {
-                    const auto index = static_cast<int64_t>(at[row % many]);
-                    if (index < 0 || index >= n)
-                      fail_user("[gather] index {} at position {} is outside 0..{}", index, row % many, n - 1);
-                    std::memcpy(to + row * inner, from + (row / many * n + index) * inner,
-                                static_cast<size_t>(inner));
-                  }
-                });
+            run.pool->run_ranges(outer * many, std::max<int64_t>(1, kGrain / inner),
+                                 [&](int64_t begin, int64_t end, int) {
+                                   for (int64_t row = begin; row < end; ++row) {
+                                     const auto index = static_cast<int64_t>(at[row % many]);
+                                     if (index < 0 || index >= n)
+                                       fail_user("[gather] index {} at position {} is outside 0..{}", index,
+                                                 row % many, n - 1);
+                                     std::memcpy(to + row * inner, from + (row / many * n + index) * inner,
+                                                 static_cast<size_t>(inner));
+                                   }
+                                 });
           }};
 }
 

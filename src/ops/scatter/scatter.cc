@@ -23,7 +23,9 @@ std::vector<Type> infer(const InferArgs& args) {
   bool fits = x.rank() > 0 && updates.rank() == x.rank() && updates.dtype == x.dtype &&
               args.equal(updates.dim(0), indices.dim(0));
   for (int i = 1; fits && i < x.rank(); ++i) fits = args.equal(updates.dim(i), x.dim(i));
-  if (!fits) args.fail("updates {} do not fit {} with {} indices", text_of(updates), text_of(x), indices.dim(0).text());
+  if (!fits)
+    args.fail("updates {} do not fit {} with {} indices", text_of(updates), text_of(x),
+              indices.dim(0).text());
   return {x};
 }
 
@@ -38,7 +40,8 @@ std::vector<RefTensor> evaluate_scatter(const EvalArgs& args) {
   for (size_t i = 1; i < out.shape.size(); ++i) d *= out.shape[i];
   for (int64_t k = 0; k < indices.size(); ++k) {
     const int64_t index = indices.i[static_cast<size_t>(k)];
-    if (index < 0 || index >= n) fail_user("[scatter] index {} at position {} is outside 0..{}", index, k, n - 1);
+    if (index < 0 || index >= n)
+      fail_user("[scatter] index {} at position {} is outside 0..{}", index, k, n - 1);
     for (int64_t j = 0; j < d; ++j) {
       const auto to = static_cast<size_t>(index * d + j), from = static_cast<size_t>(k * d + j);
       const bool floats = is_float(out.dtype);

@@ -1,5 +1,5 @@
-// x is copied, then the updates go in one after the other, each thread with columns of its own, so that the order
-// of a row's updates is theirs.
+// x is copied, then the updates go in one after the other, each thread with columns of its own, so that the
+// order of a row's updates is theirs.
 #include <algorithm>
 #include <cstring>
 
@@ -15,9 +15,11 @@ constexpr int64_t kColumns = 1 << 10;  // elements of a row that one task has
 enum class Join { none, add, mul, max, min };
 
 Join join_of(const std::string& name) {
-  return name == "add" ? Join::add : name == "mul" ? Join::mul : name == "max" ? Join::max
-                                                 : name == "min"  ? Join::min
-                                                                  : Join::none;
+  return name == "add"   ? Join::add
+         : name == "mul" ? Join::mul
+         : name == "max" ? Join::max
+         : name == "min" ? Join::min
+                         : Join::none;
 }
 
 template <class T>

@@ -15,7 +15,8 @@ OpCase case_of(Shape shape, int64_t updates, const std::string& reduction, DType
   rows[0] = updates;
   const int64_t n = std::max<int64_t>(shape[0], 1);
   return {"scatter",
-          {CaseInput::normal(std::move(shape)), CaseInput::integers({updates}, 0, n, index), CaseInput::normal(rows)},
+          {CaseInput::normal(std::move(shape)), CaseInput::integers({updates}, 0, n, index),
+           CaseInput::normal(rows)},
           {{"reduction", reduction}}};
 }
 
@@ -75,9 +76,10 @@ TEST(Scatter, RefusesWhatDoesNotFit) {
   EXPECT_EQ(message(x, z, "none"), "[scatter] indices must be i32 or i64 of rank 1, got f32[3, 4]");
   EXPECT_EQ(message(at, z, "xor"), "[scatter] reduction 'xor' is unknown; none, add, mul, max and min are");
   EXPECT_EQ(message(at, z, "add"), "");
-  const OpCase outside{"scatter",
-                       {CaseInput::normal({3}), CaseInput::of(Tensor::from_ints({1}, {3})), CaseInput::normal({1})},
-                       {{"reduction", std::string("add")}}};
+  const OpCase outside{
+      "scatter",
+      {CaseInput::normal({3}), CaseInput::of(Tensor::from_ints({1}, {3})), CaseInput::normal({1})},
+      {{"reduction", std::string("add")}}};
   try {
     run_kernel(outside);
     FAIL();

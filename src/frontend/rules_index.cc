@@ -215,7 +215,7 @@ Value top_places(C c, Value keys, int64_t k, bool largest) {
 Values top(C c) {
   const Type type = c.type();
   const int axis = c.axis(c.integer("axis", -1), type.rank());
-  const int64_t k = c.has(1) ? c.fixed(c.in[1], "k").at(0) : c.integer("k", 0);
+  const int64_t k = c.has(1) ? c.one(c.in[1], "k") : c.integer("k", 0);
   if (k < 1) c.fail("k must be at least 1, is {}", k);
   if (type.dim(axis).is_constant() && k > type.dim(axis).constant())
     c.fail("k = {} of {}", k, type.dim(axis).text());

@@ -117,6 +117,9 @@ Values slice_all(C c) {
 Values tile(C c) {
   const Dims repeats = c.dims(c.x(1), "the repeats");
   const Dims& from = c.type().dims;
+  for (const Dim& n : repeats) {
+    if (n.is_constant() && n.constant() < 0) c.fail("{} repeats", n.constant());
+  }
   if (repeats.size() != from.size()) c.fail("{} repeats for {}", repeats.size(), text_of(c.type()));
   Dims apart, spread, dims;
   for (size_t k = 0; k < from.size(); ++k) {
@@ -203,7 +206,7 @@ Values pad(C c) {
 Values trilu(C c) {
   const Type type = c.type();
   if (type.rank() < 2) c.fail("the operand must have rank 2 or more, is {}", text_of(type));
-  const int64_t k = c.has(1) ? c.fixed(c.in[1], "k").at(0) : 0;
+  const int64_t k = c.has(1) ? c.one(c.in[1], "k") : 0;
   const Value row = iota(c.b, {type.dim(-2), Dim(1)}, 0, Dim(0)),
               column = iota(c.b, {Dim(1), type.dim(-1)}, 1, Dim(0));
   const Value diagonal = sub(c.b, column, row);

@@ -236,6 +236,17 @@ TEST(OnnxRules, WriteOneHotAtAnyAxis) {
               ElementsAre(0, 0, 5, 0, 0, 0));
 }
 
+TEST(OnnxRules, RefuseOperandsOfTheWrongRankOrNumber) {
+  const Operand x = f({2, 2}, {1, 2, 3, 4});
+  EXPECT_THROW(run("TopK", {x, i({2}, {1, 1})}, {}, 2), Error);
+  EXPECT_THROW(run("Tile", {x, i({2}, {-1, 2})}), Error);
+  EXPECT_THROW(run("Trilu", {x, i({2}, {1, 1})}), Error);
+  EXPECT_THROW(run("CumSum", {x, i({2}, {0, 1})}), Error);
+  EXPECT_THROW(run("Gather", {f({}, {1}), i({1}, {0})}), Error);
+  EXPECT_THROW(run("ConstantOfShape", {i({1}, {-3})}), Error);
+  EXPECT_THROW(run("Range", {i({2}, {0, 0}), i({}, {4}), i({}, {1})}), Error);
+}
+
 TEST(OnnxRules, KeepNaNWhereNumPyDoes) {
   EXPECT_THAT(numbers("Max", {f({2}, {NAN, 1}), f({2}, {1, NAN})}), testing::Each(testing::IsNan()));
   EXPECT_TRUE(std::isnan(numbers("ReduceMax", {f({3}, {1, NAN, 3})})[0]));

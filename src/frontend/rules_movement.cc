@@ -64,7 +64,8 @@ Values split(C c) {
 Dim place(C c, const Dim& at, const Dim& n, bool back) {
   const SymbolTable& symbols = c.b.symbols();
   Dim from = at;
-  const bool huge = at.is_constant() && std::abs(at.constant()) >= std::numeric_limits<int32_t>::max();
+  constexpr int64_t kHuge = std::numeric_limits<int32_t>::max();  // "as far as it goes", as it is often written
+  const bool huge = at.is_constant() && (at.constant() >= kHuge || at.constant() <= -kHuge);
   if (huge) return at.constant() < 0 ? Dim(back ? -1 : 0) : n - Dim(back ? 1 : 0);
   if (at.is_constant() ? at.constant() < 0 : symbols.less_equal(Dim(0), at) == Known::no) from = n + at;
   const Dim low(back ? -1 : 0), high = n - Dim(back ? 1 : 0);
@@ -98,7 +99,7 @@ Values slice_all(C c) {
     const int axis = c.axis(axes[k], c.rank());
     const Dim n = c.b.type(x).dim(axis);
     const int64_t step = c.constant_dim(steps[k], "a step");
-    if (step == 0) c.fail("a step of 0");
+    if (step == 0 || step <= -(1LL << 31) || step >= 1LL << 31) c.fail("a step of {}", step);
     const Dim begin = place(c, starts[k], n, step < 0), end = place(c, ends[k], n, step < 0);
     Dim length = step > 0 ? end - begin : begin - end;
     if (c.b.symbols().less_equal(length, Dim(0)) == Known::yes) length = Dim(0);

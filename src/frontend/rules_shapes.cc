@@ -81,7 +81,7 @@ Values range(C c) {
     if (!start || !limit || !delta || start->size() != 1 || limit->size() != 1 || delta->size() != 1)
       c.fail("start, limit and delta must follow from constants and shapes");
     const int64_t by = c.constant_dim((*delta)[0], "delta");
-    if (by == 0) c.fail("delta is 0");
+    if (by == 0 || by <= -(1LL << 31) || by >= 1LL << 31) c.fail("a delta of {}", by);
     const Dim length = by > 0 ? (*limit)[0] - (*start)[0] : (*start)[0] - (*limit)[0];
     if (length.is_constant()) {
       const int64_t step = std::abs(by), whole = length.constant();

@@ -8,7 +8,7 @@
 namespace floe {
 namespace {
 
-std::string widened(const std::string& text) { return print(widen_halves(parse(text, all_ops()))); }
+std::string widened(const std::string& text) { return print(widen_halves(parse(all_ops(), text))); }
 
 TEST(WidenHalves, ComputesInF32AndRoundsEachResult) {
   EXPECT_EQ(widened(R"(graph "g" {

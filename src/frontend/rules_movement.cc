@@ -64,11 +64,12 @@ Values split(C c) {
 Dim place(C c, const Dim& at, const Dim& n, bool back) {
   const SymbolTable& symbols = c.b.symbols();
   Dim from = at;
-  constexpr int64_t kHuge = std::numeric_limits<int32_t>::max();  // "as far as it goes", as it is often written
+  constexpr int64_t kHuge =
+      std::numeric_limits<int32_t>::max();  // "as far as it goes", as it is often written
   const bool huge = at.is_constant() && (at.constant() >= kHuge || at.constant() <= -kHuge);
   if (huge) return at.constant() < 0 ? Dim(back ? -1 : 0) : n - Dim(back ? 1 : 0);
   if (at.is_constant() ? at.constant() < 0 : symbols.less_equal(Dim(0), at) == Known::no) from = n + at;
-  const Dim low(back ? -1 : 0), high = n - Dim(back ? 1 : 0);
+  Dim low(back ? -1 : 0), high = n - Dim(back ? 1 : 0);
   if (!c.assume_less_equal(low, from, "a place in a slice")) return low;
   if (!c.assume_less_equal(from, high, "a place in a slice")) return high;
   return from;

@@ -129,7 +129,11 @@ std::optional<KnownValues::Elements> KnownValues::compute(Value value, int depth
   const bool pointwise = node.op->pointwise;
   if ((same || whole_rows || pointwise) && operands()) {
     if (same) return *x[0];
-    if (pointwise) return compute_pointwise(node, x);
+    if (pointwise) {
+      Elements out = compute_pointwise(node, x);
+      const auto unknown = [](const std::optional<Dim>& e) { return !e; };
+      return std::ranges::none_of(out, unknown) ? out : from_numbers(value).value_or(out);
+    }
     Elements out;
     if (op == "concat") {
       for (const Elements* part : x) out.insert(out.end(), part->begin(), part->end());
@@ -152,15 +156,20 @@ std::optional<KnownValues::Elements> KnownValues::compute(Value value, int depth
     }
     return out;
   }
+  return from_numbers(value);
+}
+
+// No size is the least i64, which Dim does not hold; it counts as the one above.
+std::optional<KnownValues::Elements> KnownValues::from_numbers(Value value) {
   const RefTensor* known = numbers(value);
   if (known == nullptr) return std::nullopt;
   Elements out;
-  for (const int64_t number : known->i) out.emplace_back(Dim(number));
+  for (const int64_t number : known->i) out.emplace_back(Dim(std::max(number, -INT64_MAX)));
   return out;
 }
 
-std::optional<KnownValues::Elements> KnownValues::compute_pointwise(const Node& node,
-                                                                    const std::vector<const Elements*>& x) {
+KnownValues::Elements KnownValues::compute_pointwise(const Node& node,
+                                                     const std::vector<const Elements*>& x) {
   const Graph& graph = b_.graph();
   const Shape shape = shape_of(node.types[0]);
   Elements out;
@@ -177,7 +186,12 @@ std::optional<KnownValues::Elements> KnownValues::compute_pointwise(const Node& 
       }
       operands.push_back((*x[k])[static_cast<size_t>(index)]);
     }
-    out.push_back(apply(node.op->name, operands));
+    try {
+      out.push_back(apply(node.op->name, operands));
+    } catch (const Error& e) {
+      if (e.kind() == ErrorKind::bug) throw;
+      out.emplace_back();  // past 64 bits
+    }
   }
   return out;
 }

@@ -29,7 +29,8 @@ class KnownValues {
   using Elements = std::vector<std::optional<Dim>>;
   const Elements* elements(Value value, int depth);
   std::optional<Elements> compute(Value value, int depth);
-  std::optional<Elements> compute_pointwise(const Node& node, const std::vector<const Elements*>& operands);
+  std::optional<Elements> from_numbers(Value value);
+  Elements compute_pointwise(const Node& node, const std::vector<const Elements*>& operands);
   std::optional<Dim> apply(std::string_view op, const std::vector<std::optional<Dim>>& x) const;
 
   const Builder& b_;

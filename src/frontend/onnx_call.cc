@@ -68,6 +68,16 @@ std::optional<std::vector<int64_t>> OnnxCall::axes(size_t i, std::string_view na
   return integers(name);
 }
 
+int64_t OnnxCall::one(Value value, std::string_view what) const {
+  const std::vector<int64_t> numbers = fixed(value, what);
+  if (numbers.size() != 1) fail("{} must be one number, has {} elements", what, numbers.size());
+  return numbers[0];
+}
+
+void OnnxCall::want_rank(Value value, int rank, std::string_view what) const {
+  if (b.type(value).rank() != rank) fail("{} must have rank {}, is {}", what, rank, text_of(b.type(value)));
+}
+
 int OnnxCall::axis(int64_t axis, int rank) const {
   const int64_t at = axis < 0 ? axis + rank : axis;
   if (at < 0 || at >= rank) fail("axis {} is outside rank {}", axis, rank);

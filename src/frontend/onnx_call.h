@@ -56,6 +56,8 @@ struct OnnxCall {
   double scalar(Value value, std::string_view what) const;
   // From input i, or from the attribute where the input is left out or the opset had none.
   std::optional<std::vector<int64_t>> axes(size_t i, std::string_view name) const;
+  int64_t one(Value value, std::string_view what) const;  // a whole number
+  void want_rank(Value value, int rank, std::string_view what) const;
   int axis(int64_t axis, int rank) const;  // -1 is the last
   // Is low <= high? Where only the bound of one symbol is wanting, the model is taken to be for what lies
   // within.

@@ -179,6 +179,7 @@ Value numpy_matmul(Builder& b, Value x, Value y) {
 }
 
 Value gather_wrapped(Builder& b, Value x, Value indices, int axis) {
+  if (axis >= b.type(x).rank()) fail_user("there is no axis {} of {}", axis, text_of(b.type(x)));
   const Value n = size_value(b, b.type(x).dim(axis), b.type(indices).dtype);
   const Value negative = elementwise(b, "lt", {indices, like(b, indices, 0)});
   return gather(b, x, select(b, negative, add(b, indices, n), indices), axis);

@@ -27,6 +27,7 @@ const std::vector<int64_t> kSwapHeads = {0, 2, 1, 3};
 // [B, S, H * D] -> [B, S, H, D]
 Value split_heads(C c, Value x, int64_t heads) {
   const Type type = c.b.type(x);
+  c.want_rank(x, 3, "an operand whose heads are merged");
   if (heads < 1) c.fail("operands of rank 3 need the number of heads");
   const Dim width = floor_div(type.dim(2), Dim(heads));
   if (!c.b.symbols().decide_equal(width * Dim(heads), type.dim(2), "heads"))
@@ -110,6 +111,7 @@ Values attention_of(C c) {
   Heads h{by_head(q), by_head(k), by_head(v)};
   Dim past(0);
   if (c.has(4)) {
+    c.want_rank(c.x(4), 4, "past_key");
     past = c.type(4).dim(2);
     h.k = concat(c.b, {c.x(4), h.k}, 2);
     h.v = concat(c.b, {c.x(5), h.v}, 2);
@@ -127,6 +129,7 @@ Values attention_of(C c) {
   if (c.has(3)) scores = add(c.b, scores, bias_of(c, c.in[3], keys));
   const Value key = iota(c.b, {Dim(1), keys}, 1);
   if (c.has(6)) {
+    c.want_rank(c.in[6], 1, "nonpad_kv_seqlen");
     const Value lengths =
         reshape(c.b, cast(c.b, c.in[6], DType::i32), {c.type(6).dim(0), Dim(1), Dim(1), Dim(1)});
     scores = add(c.b, scores, select(c.b, elementwise(c.b, "lt", {key, lengths}), zero, none));
@@ -236,6 +239,7 @@ Values linear_attention(C c) {
   if (!gated && !delta && rule != "linear") c.fail("update_rule '{}' is unknown", rule);
   const int64_t heads = c.integer("q_num_heads", 0), shared = c.integer("kv_num_heads", 0);
   const DType dtype = c.type(0).dtype;
+  c.want_rank(c.x(0), 3, "the query");
   const int64_t steps = c.constant_dim(c.type(0).dim(1), "the number of steps");
   if (steps > 256) c.fail("{} steps; at most 256 are written out", steps);
   const auto by_head = [&](size_t i, int64_t count) {  // [B, H, T, D]
@@ -251,6 +255,7 @@ Values linear_attention(C c) {
   const auto at = [&](Value x, int64_t t) { return slice(c.b, x, 2, Dim(t), Dim(1)); };
   // One number a head, or one for each of the head's dk rows; beta [B, T, 1] is for all heads.
   const auto gate = [&](size_t i) {
+    c.want_rank(c.x(i), 3, "a gate");
     const bool one = c.type(i).dim(2) == Dim(1);
     return by_head(i, one ? 1 : shared);
   };

@@ -128,7 +128,7 @@ Values tensor_scatter(C c) {
   const int axis = c.axis(c.integer("axis", -2), cache.rank());
   if (axis == 0 || update.rank() != cache.rank())
     c.fail("axis {} of {} and {}", axis, text_of(cache), text_of(update));
-  const Dim n = cache.dim(axis), length = update.dim(axis), batch = cache.dim(0);
+  const Dim &n = cache.dim(axis), &length = update.dim(axis), batch = cache.dim(0);
   const Value begin =
       c.has(2) ? cast(c.b, c.in[2], DType::i64) : broadcast(c.b, c.b.scalar(0, DType::i64), {batch});
   Value at = add(c.b, reshape(c.b, begin, {batch, Dim(1)}), positions(c.b, length));  // [B, length]
@@ -215,7 +215,7 @@ Value top_places(C c, Value keys, int64_t k, bool largest) {
 Values top(C c) {
   const Type type = c.type();
   const int axis = c.axis(c.integer("axis", -1), type.rank());
-  const int64_t k = c.has(1) ? c.fixed(c.in[1], "k").at(0) : c.integer("k", 0);
+  const int64_t k = c.has(1) ? c.one(c.in[1], "k") : c.integer("k", 0);
   if (k < 1) c.fail("k must be at least 1, is {}", k);
   if (type.dim(axis).is_constant() && k > type.dim(axis).constant())
     c.fail("k = {} of {}", k, type.dim(axis).text());

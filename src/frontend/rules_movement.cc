@@ -64,10 +64,12 @@ Values split(C c) {
 Dim place(C c, const Dim& at, const Dim& n, bool back) {
   const SymbolTable& symbols = c.b.symbols();
   Dim from = at;
-  const bool huge = at.is_constant() && std::abs(at.constant()) >= std::numeric_limits<int32_t>::max();
+  constexpr int64_t kHuge =
+      std::numeric_limits<int32_t>::max();  // "as far as it goes", as it is often written
+  const bool huge = at.is_constant() && (at.constant() >= kHuge || at.constant() <= -kHuge);
   if (huge) return at.constant() < 0 ? Dim(back ? -1 : 0) : n - Dim(back ? 1 : 0);
   if (at.is_constant() ? at.constant() < 0 : symbols.less_equal(Dim(0), at) == Known::no) from = n + at;
-  const Dim low(back ? -1 : 0), high = n - Dim(back ? 1 : 0);
+  Dim low(back ? -1 : 0), high = n - Dim(back ? 1 : 0);
   if (!c.assume_less_equal(low, from, "a place in a slice")) return low;
   if (!c.assume_less_equal(from, high, "a place in a slice")) return high;
   return from;
@@ -98,7 +100,7 @@ Values slice_all(C c) {
     const int axis = c.axis(axes[k], c.rank());
     const Dim n = c.b.type(x).dim(axis);
     const int64_t step = c.constant_dim(steps[k], "a step");
-    if (step == 0) c.fail("a step of 0");
+    if (step == 0 || step <= -(1LL << 31) || step >= 1LL << 31) c.fail("a step of {}", step);
     const Dim begin = place(c, starts[k], n, step < 0), end = place(c, ends[k], n, step < 0);
     Dim length = step > 0 ? end - begin : begin - end;
     if (c.b.symbols().less_equal(length, Dim(0)) == Known::yes) length = Dim(0);
@@ -117,6 +119,9 @@ Values slice_all(C c) {
 Values tile(C c) {
   const Dims repeats = c.dims(c.x(1), "the repeats");
   const Dims& from = c.type().dims;
+  for (const Dim& n : repeats) {
+    if (n.is_constant() && n.constant() < 0) c.fail("{} repeats", n.constant());
+  }
   if (repeats.size() != from.size()) c.fail("{} repeats for {}", repeats.size(), text_of(c.type()));
   Dims apart, spread, dims;
   for (size_t k = 0; k < from.size(); ++k) {
@@ -203,7 +208,7 @@ Values pad(C c) {
 Values trilu(C c) {
   const Type type = c.type();
   if (type.rank() < 2) c.fail("the operand must have rank 2 or more, is {}", text_of(type));
-  const int64_t k = c.has(1) ? c.fixed(c.in[1], "k").at(0) : 0;
+  const int64_t k = c.has(1) ? c.one(c.in[1], "k") : 0;
   const Value row = iota(c.b, {type.dim(-2), Dim(1)}, 0, Dim(0)),
               column = iota(c.b, {Dim(1), type.dim(-1)}, 1, Dim(0));
   const Value diagonal = sub(c.b, column, row);

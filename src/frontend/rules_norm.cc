@@ -95,6 +95,7 @@ Values rms_normalization(C c) {
 
 // [C] or [G] beside x [N, C, ...]
 Value per_channel(C c, Value v, int rank) {
+  c.want_rank(v, 1, "a value for each channel");
   Dims dims(static_cast<size_t>(rank), Dim(1));
   dims[1] = c.b.type(v).dim(0);
   return reshape(c.b, v, dims);

@@ -100,7 +100,7 @@ Value log_sum(C c, Value x, const Axes& axes, bool keep) { return fn(c, "log", s
 // before it gave.
 template <bool kSum>
 Values cumulate(C c) {
-  const int axis = c.axis(c.fixed(c.x(1), "the axis").at(0), c.rank());
+  const int axis = c.axis(c.one(c.x(1), "the axis"), c.rank());
   const int64_t n = c.constant_dim(c.type().dim(axis), "the length of a running sum");
   Value x = c.x();
   if (n == 0) return {x};

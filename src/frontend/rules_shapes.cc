@@ -59,6 +59,9 @@ Values constant_of_shape(C c) {
     if (value.size() != 1) c.fail("attribute 'value' has {} elements instead of one", value.size());
   }
   const Dims dims = c.dims(c.x(), "the shape");
+  for (const Dim& dim : dims) {
+    if (dim.is_constant() && dim.constant() < 0) c.fail("the shape {} has a negative dim", text_of(dims));
+  }
   return {broadcast(c.b, reshape(c.b, c.b.constant(std::move(value)), {}), dims)};
 }
 
@@ -75,9 +78,10 @@ Values range(C c) {
     n = Dim(static_cast<int64_t>(std::max(steps, 0.0)));
   } else {
     const std::optional<Dims> start = numbers(0), limit = numbers(1), delta = numbers(2);
-    if (!start || !limit || !delta) c.fail("start, limit and delta must follow from constants and shapes");
+    if (!start || !limit || !delta || start->size() != 1 || limit->size() != 1 || delta->size() != 1)
+      c.fail("start, limit and delta must follow from constants and shapes");
     const int64_t by = c.constant_dim((*delta)[0], "delta");
-    if (by == 0) c.fail("delta is 0");
+    if (by == 0 || by <= -(1LL << 31) || by >= 1LL << 31) c.fail("a delta of {}", by);
     const Dim length = by > 0 ? (*limit)[0] - (*start)[0] : (*start)[0] - (*limit)[0];
     if (length.is_constant()) {
       const int64_t step = std::abs(by), whole = length.constant();

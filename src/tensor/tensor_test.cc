@@ -94,7 +94,7 @@ TEST(View, RowMajorStridesAndRows) {
   EXPECT_TRUE(view.contiguous());
   EXPECT_EQ(View(nullptr, DType::f32, {}).rows(), 1);
   EXPECT_EQ(View(nullptr, DType::f32, {5, 0}).rows(), 5) << "rows without features are rows";
-  EXPECT_THAT(refusal(ErrorKind::bug, [] { View(nullptr, DType::f32, {1, 1, 1, 1, 1, 1, 1}); }),
+  EXPECT_THAT(refusal(ErrorKind::bug, [] { View(nullptr, DType::f32, {1, 1, 1, 1, 1, 1, 1, 1, 1}); }),
               HasSubstr("rank 9"));
 }
 

@@ -26,7 +26,7 @@ TEST(Gather, TakesEntriesAlongEveryAxis) {
       check_kernel(case_of({5, 7, 3}, {}, axis, index));
     }
   }
-  check_kernel(case_of({300, 1000}, {70000}, 0));
+  check_kernel(case_of({300, 3}, {70000}, 0));
 }
 
 TEST(Gather, TakesEveryElementType) {

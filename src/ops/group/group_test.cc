@@ -263,13 +263,22 @@ TEST(GroupOnCpu, GivesTheSameBitsForAnyNumberOfThreads) {
   for (size_t k = 0; k < 3; ++k) EXPECT_EQ(std::memcmp(one[k].data(), three[k].data(), one[k].bytes()), 0);
 }
 
-TEST(GroupOnCpu, SupportsNoHalfPrecision) {
-  const Attrs attrs;
-  const auto find = [&](DType type) {
-    return kernels_of(DeviceKind::cpu).find(DeviceKind::cpu, {"group", {type}, {1}, {type}, &attrs});
-  };
-  EXPECT_NE(find(DType::f32), nullptr);
-  for (const DType type : {DType::bf16, DType::f16, DType::f64}) EXPECT_EQ(find(type), nullptr);
+TEST(GroupOnCpu, ComputesHalvesInFloatAndRoundsInCastsAndWhereItStores) {
+  for (const DType type : {DType::bf16, DType::f16}) {
+    Body g;
+    const Value x = g.input("x", {5, 1}, type), y = g.input("y", {7}, type), wide = g.input("w", {5, 7});
+    g.b.output("sum", add(g.b, x, y));
+    g.b.output("cast", sub(g.b, cast(g.b, cast(g.b, wide, type), DType::f32), wide));
+    Tensor in_x(type, {5, 1}), in_y(type, {7}), in_wide(DType::f32, {5, 7});
+    for (int64_t i = 0; i < 5; ++i) in_x.set(i, 0.1 + static_cast<double>(i));
+    for (int64_t i = 0; i < 7; ++i) in_y.set(i, 1.0 / (3 + static_cast<double>(i)));
+    for (int64_t i = 0; i < 35; ++i) in_wide.set(i, 1.0 / (3 + static_cast<double>(i)));
+    const std::vector<Tensor> got = run_group_body(*g.graph, {&in_x, &in_y, &in_wide});
+    for (int64_t i = 0; i < 35; ++i) {
+      EXPECT_EQ(got[0].at(i), round_to(type, static_cast<float>(in_x.at(i / 7) + in_y.at(i % 7))));
+      EXPECT_EQ(got[1].at(i), static_cast<float>(round_to(type, in_wide.at(i)) - in_wide.at(i)));
+    }
+  }
 }
 
 TEST(Group, EvaluatesItsBody) {

@@ -28,7 +28,8 @@ T joined(Join join, T a, T b) {
     case Join::add:
     case Join::mul:
       if constexpr (std::is_integral_v<T>) {  // wraps
-        const auto ua = static_cast<uint64_t>(a), ub = static_cast<uint64_t>(b);
+        using U = std::make_unsigned_t<T>;
+        const uint64_t ua = static_cast<U>(a), ub = static_cast<U>(b);
         return static_cast<T>(join == Join::add ? ua + ub : ua * ub);
       } else {
         return join == Join::add ? a + b : a * b;

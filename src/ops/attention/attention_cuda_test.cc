@@ -109,7 +109,8 @@ TEST(AttentionCuda, TakesMoreThan65535Heads) {
 TEST(AttentionCuda, DropsTheReferencesElements) {
   FLOE_NEEDS_CUDA();
   for (const double rate : {0.1, 0.5, 0.9}) {
-    OpCase c = forward(CudaSizes{.queries = 70, .keys = 131, .width = 16, .value_width = 8, .dropout = rate, .dtype = DType::f32});
+    OpCase c = forward(CudaSizes{
+        .queries = 70, .keys = 131, .width = 16, .value_width = 8, .dropout = rate, .dtype = DType::f32});
     c.ulps = 64;
     check_kernel(c);
   }
@@ -159,7 +160,8 @@ TEST(AttentionCuda, GivesARowTheSameBitsHoweverItIsPadded) {
 TEST(AttentionCuda, GivesExactZerosToARowWithoutKeys) {
   FLOE_NEEDS_CUDA();
   for (const int64_t keys : {40, 200}) {
-    const OpCase c = forward(CudaSizes{.queries = 33, .keys = keys, .lengths = {0, static_cast<int32_t>(keys)}});
+    const OpCase c =
+        forward(CudaSizes{.queries = 33, .keys = keys, .lengths = {0, static_cast<int32_t>(keys)}});
     const std::vector<Tensor> out = run_kernel(c);
     for (int64_t i = 0; i < out[0].size() / 2; ++i) ASSERT_EQ(out[0].at(i), 0);
     for (int64_t i = 0; i < out[1].size() / 2; ++i)

@@ -131,11 +131,11 @@ TEST(AttentionGradWgmma, GivesTheSameBitsEveryTime) {
   for (const int64_t width : {64, 128}) {
     for (const char* causal : {"none", "top_left"}) {
       const OpCase c = backward(forward(CudaSizes{.batch = 1,
-                                         .queries = 1100,
-                                         .keys = 1100,
-                                         .width = width,
-                                         .value_width = width,
-                                         .causal = causal}));
+                                                  .queries = 1100,
+                                                  .keys = 1100,
+                                                  .width = width,
+                                                  .value_width = width,
+                                                  .causal = causal}));
       const std::vector<Tensor> want = run_kernel(c);
       for (int round = 0; round < 20; ++round) {
         const std::vector<Tensor> got = run_kernel(c);
@@ -153,12 +153,13 @@ TEST(AttentionGradWgmma, GivesARowTheSameBitsHoweverItIsPadded) {
   FLOE_NEEDS_HOPPER();
   for (const char* causal : {"none", "top_left"}) {
     constexpr int64_t kLength = 540, kLonger = 800, kWidth = 64, kHeads = 2;
-    const OpCase c = backward(
-        forward(CudaSizes{.batch = 1, .queries = kLength, .keys = kLength, .causal = causal, .lengths = {kLength}}));
+    const OpCase c = backward(forward(
+        CudaSizes{.batch = 1, .queries = kLength, .keys = kLength, .causal = causal, .lengths = {kLength}}));
     const std::vector<RefTensor> x = case_inputs(c);
     const std::vector<Tensor> want = run_kernel(c);
     // Row 1 of two; row 0 is of other values and full length.
-    OpCase padded = backward(forward(CudaSizes{.batch = 2, .queries = kLonger, .keys = kLonger, .causal = causal, .lengths = {kLonger, kLength}}));
+    OpCase padded = backward(forward(CudaSizes{
+        .batch = 2, .queries = kLonger, .keys = kLonger, .causal = causal, .lengths = {kLonger, kLength}}));
     const std::vector<RefTensor> filling = case_inputs(padded);
     for (size_t i = 0; i < 6; ++i) {
       RefTensor y = filling[i];
@@ -210,11 +211,11 @@ TEST(AttentionGradWgmma, DoesNotReadKeysBeyondLengths) {
   for (const int64_t width : {64, 128}) {
     for (const int32_t length : {25, 128, 150, 511}) {
       const OpCase c = backward(forward(CudaSizes{.batch = 1,
-                                         .queries = 512,
-                                         .keys = 512,
-                                         .width = width,
-                                         .value_width = width,
-                                         .lengths = {length}}));
+                                                  .queries = 512,
+                                                  .keys = 512,
+                                                  .width = width,
+                                                  .value_width = width,
+                                                  .lengths = {length}}));
       const std::vector<Tensor> want = run_kernel(c);
       OpCase spoilt = c;
       for (const size_t i : {1, 2}) {
@@ -287,11 +288,11 @@ TEST(AttentionGradWgmma, WritesIntoSlicesOfAMergedGradient) {
   for (const int64_t width : {64, 128, 96}) {
     for (const char* causal : {"none", "top_left"}) {
       expect_slices_hold_the_same(backward(forward(CudaSizes{.queries = 533,
-                                                    .keys = 533,
-                                                    .width = width,
-                                                    .value_width = width,
-                                                    .causal = causal,
-                                                    .lengths = {533, 150}})));
+                                                             .keys = 533,
+                                                             .width = width,
+                                                             .value_width = width,
+                                                             .causal = causal,
+                                                             .lengths = {533, 150}})));
     }
   }
 }

@@ -14,17 +14,25 @@ template <class T>
 using Wide =
     WgmmaForwardTraits<T, ForwardOptions{.width = 256, .warpgroups = 2, .keys = 80, .own_out = false}>;
 
-// With a causal mask mostly a block for each tile: tiles are unequal, and the hardware hands them out evenly.
+// A block for each tile: unequal ones, as a causal mask makes them, are then handed out evenly by the
+// hardware.
 template <class T>
 using NarrowEach =
     WgmmaForwardTraits<T, ForwardOptions{.width = 64, .warpgroups = 3, .keys = 128, .stays = false}>;
 template <class T>
-using MiddleEach =
-    WgmmaForwardTraits<T, ForwardOptions{.width = 128, .warpgroups = 2, .keys = 128, .stays = false}>;
-template <class T>
 using WideEach =
     WgmmaForwardTraits<T, ForwardOptions{
                               .width = 256, .warpgroups = 2, .keys = 80, .own_out = false, .stays = false}>;
+
+// Over many keys maxima seldom rise: a vote of the warp saves most rescaling of the outputs. No bit changes.
+template <class T>
+using MiddleVotes =
+    WgmmaForwardTraits<T, ForwardOptions{.width = 128, .warpgroups = 2, .keys = 128, .votes = true}>;
+template <class T>
+using WideEachVotes = WgmmaForwardTraits<
+    T, ForwardOptions{
+           .width = 256, .warpgroups = 2, .keys = 80, .own_out = false, .stays = false, .votes = true}>;
+constexpr int64_t kManyKeys = 4096;
 
 // Where tiles are short and many, their start, which a block that stays hides, costs more than what is left
 // unequal at the end.
@@ -51,10 +59,12 @@ void queue_wgmma_forward(const AttentionProblem& s, const AttentionPointers& dat
     if (unequal && !stays<Narrow<T>>(s, 2048)) return queue_wgmma<NarrowEach<T>>(s, data, stream);
     return queue_wgmma<Narrow<T>>(s, data, stream);
   }
+  const bool many = s.keys >= kManyKeys;
   if (widest <= 128) {
-    if (unequal && !stays<Middle<T>>(s, 1024)) return queue_wgmma<MiddleEach<T>>(s, data, stream);
-    return queue_wgmma<Middle<T>>(s, data, stream);
+    return many || unequal ? queue_wgmma<MiddleVotes<T>>(s, data, stream)
+                           : queue_wgmma<Middle<T>>(s, data, stream);
   }
+  if (many) return queue_wgmma<WideEachVotes<T>>(s, data, stream);
   return unequal ? queue_wgmma<WideEach<T>>(s, data, stream) : queue_wgmma<Wide<T>>(s, data, stream);
 }
 

@@ -35,11 +35,11 @@ TEST(AttentionWgmma, HasTheReferencesValuesForEveryTileAndTail) {
       for (const auto& [queries, keys] : std::vector<std::pair<int64_t, int64_t>>{
                {128, 128}, {129, 129}, {192, 160}, {193, 161}, {128, 400}, {257, 131}, {200, 513}}) {
         check_forward(CudaSizes{.batch = 1,
-                       .queries = queries,
-                       .keys = keys,
-                       .width = width,
-                       .value_width = width,
-                       .dtype = dtype});
+                                .queries = queries,
+                                .keys = keys,
+                                .width = width,
+                                .value_width = width,
+                                .dtype = dtype});
       }
     }
   }
@@ -50,12 +50,12 @@ TEST(AttentionWgmma, TakesWidthsBelowItsTiles) {
   for (const auto& [width, value_width] :
        std::vector<std::pair<int64_t, int64_t>>{{8, 8}, {24, 40}, {72, 64}, {64, 72}, {96, 200}, {256, 8}}) {
     check_forward(CudaSizes{.batch = 1,
-                   .queries = 140,
-                   .keys = 150,
-                   .heads = 3,
-                   .key_heads = 1,
-                   .width = width,
-                   .value_width = value_width});
+                            .queries = 140,
+                            .keys = 150,
+                            .heads = 3,
+                            .key_heads = 1,
+                            .width = width,
+                            .value_width = value_width});
   }
 }
 
@@ -66,11 +66,11 @@ TEST(AttentionWgmma, KnowsEveryMask) {
       for (const auto& [queries, keys] : std::vector<std::pair<int64_t, int64_t>>{
                {128, 128}, {300, 300}, {150, 389}, {389, 150}, {131, 900}, {900, 131}}) {
         check_forward(CudaSizes{.batch = 1,
-                       .queries = queries,
-                       .keys = keys,
-                       .width = width,
-                       .value_width = width,
-                       .causal = causal});
+                                .queries = queries,
+                                .keys = keys,
+                                .width = width,
+                                .value_width = width,
+                                .causal = causal});
       }
     }
   }
@@ -81,14 +81,14 @@ TEST(AttentionWgmma, KnowsLengths) {
   for (const int64_t width : {64, 128, 256}) {
     for (const char* causal : {"none", "top_left", "bottom_right"}) {
       check_forward(CudaSizes{.batch = 6,
-                     .queries = 520,
-                     .keys = 512,
-                     .heads = 1,
-                     .key_heads = 1,
-                     .width = width,
-                     .value_width = width,
-                     .causal = causal,
-                     .lengths = {512, 0, 1, 128, 300, 900}});
+                              .queries = 520,
+                              .keys = 512,
+                              .heads = 1,
+                              .key_heads = 1,
+                              .width = width,
+                              .value_width = width,
+                              .causal = causal,
+                              .lengths = {512, 0, 1, 128, 300, 900}});
     }
   }
 }

@@ -6,10 +6,15 @@
 
 namespace floe {
 
-// Writes dq of query block m: the part, with the slot's sums where there are any.
+// Writes dq of query block m of a head (of all of the batch): the part, with the slot's sums where there are
+// any. Values are rounded one by one, so that 16 sums and their addresses are all that registers hold.
 template <class T, int kD, bool kSlot>
-__device__ void write_dq(const GradWork<T, kD>& w, int h, int m, const float* slot, uint32_t part) {
+__device__ void write_dq(const GradWork<T, kD>& w, uint32_t head, int m, const float* slot, uint32_t part) {
   const WgmmaGrad<T>& f = w.f;
+  const AttentionProblem& s = f.s;
+  const uint32_t b = head / static_cast<uint32_t>(s.heads);
+  T* to = f.dq + b * s.dq.batch + (head - b * s.heads) * s.dq.head;
+  const int first = m * GradTile<kD>::kQueries;
   constexpr int kUnits = 8 * 64;  // a unit: 8 columns of two rows, 64 bytes of four neighbouring threads
   for (int x = static_cast<int>(threadIdx.x) - 32; x < kUnits; x += 96) {
     const int group = x % 8, quad = x / 8;
@@ -22,52 +27,54 @@ __device__ void write_dq(const GradWork<T, kD>& w, int h, int m, const float* sl
         sum[t] = make_float4(0, 0, 0, 0);
       }
     }
+    uint32_t row[2][4];
 #pragma unroll
     for (int t = 0; t < 4; ++t) {
       const float4 y = load_shared_float4(part + 16 * GradTile<kD>::dq_unit(group, 4 * quad + t));
-      sum[t].x += y.x;
-      sum[t].y += y.y;
-      sum[t].z += y.z;
-      sum[t].w += y.w;
+      row[0][t] = pack_pair<T>((sum[t].x + y.x) * s.scale, (sum[t].y + y.y) * s.scale);
+      row[1][t] = pack_pair<T>((sum[t].z + y.z) * s.scale, (sum[t].w + y.w) * s.scale);
     }
     const int half = quad / 32;  // the warpgroup: queries at 64 features, columns at 128
     const int c = 8 * group + (kD == 64 ? 0 : 64 * half);
-    if (c >= f.s.width) continue;
+    if (c >= s.width) continue;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const int query =
-          m * GradTile<kD>::kQueries + (kD == 64 ? 64 * half : 0) + quad % 32 / 8 * 16 + quad % 8 + 8 * r;
-      if (query >= f.s.queries) continue;
-      const float scale = f.s.scale;
-      uint4 row{0, 0, 0, 0};
-      if (f.s.seen(w.length, query) > 0) {
-        if (r == 0) {
-          row = {pack_pair<T>(sum[0].x * scale, sum[0].y * scale),
-                 pack_pair<T>(sum[1].x * scale, sum[1].y * scale),
-                 pack_pair<T>(sum[2].x * scale, sum[2].y * scale),
-                 pack_pair<T>(sum[3].x * scale, sum[3].y * scale)};
-        } else {
-          row = {pack_pair<T>(sum[0].z * scale, sum[0].w * scale),
-                 pack_pair<T>(sum[1].z * scale, sum[1].w * scale),
-                 pack_pair<T>(sum[2].z * scale, sum[2].w * scale),
-                 pack_pair<T>(sum[3].z * scale, sum[3].w * scale)};
-        }
-      }
-      *reinterpret_cast<uint4*>(f.dq + w.b * f.s.dq.batch + query * f.s.dq.row + h * f.s.dq.head + c) = row;
+      const int query = first + (kD == 64 ? 64 * half : 0) + quad % 32 / 8 * 16 + quad % 8 + 8 * r;
+      if (query >= s.queries) continue;
+      const bool sees = s.seen(w.length, query) > 0;
+      *reinterpret_cast<uint4*>(to + query * s.dq.row + c) =
+          sees ? uint4{row[r][0], row[r][1], row[r][2], row[r][3]} : uint4{0, 0, 0, 0};
     }
+  }
+}
+
+// Queries in blocks that see no key: nobody else has them.
+template <class T, int kD>
+__device__ void clear_unseeing(const GradWork<T, kD>& w) {
+  const WgmmaGrad<T>& f = w.f;
+  const int rows = ::min(f.s.queries, w.order().first(0) * GradTile<kD>::kQueries);
+  const int units = f.s.width / 8, heads = f.s.group();
+  for (int64_t x = static_cast<int64_t>(threadIdx.x) - 32; x < static_cast<int64_t>(rows) * heads * units;
+       x += 96) {
+    const int c = static_cast<int>(x % units) * 8;
+    const int h = w.key_head * heads + static_cast<int>(x / units % heads);
+    const int64_t query = x / units / heads;
+    *reinterpret_cast<uint4*>(f.dq + w.b * f.s.dq.batch + query * f.s.dq.row + h * f.s.dq.head + c) =
+        uint4{0, 0, 0, 0};
   }
 }
 
 // Until the slot's last user has read it, who came `ring` heads before, or more where a head needed no slot.
 template <class T, int kD>
-__device__ void wait_for_slot(const GradWork<T, kD>& w, int64_t head, int m) {
+__device__ void wait_for_slot(const GradWork<T, kD>& w, uint32_t head, int m) {
   const WgmmaGrad<T>& f = w.f;
-  for (int64_t before = head - f.ring; before >= 0; before -= f.ring) {
+  for (int before = static_cast<int>(head) - f.ring; before >= 0; before -= f.ring) {
     GradOrder order = w.order();
-    order.length = f.s.length(static_cast<int>(before / f.s.heads));
+    order.length = f.s.length(before / f.s.heads);
     const int seen = order.seen_blocks(m);
     if (seen < 2) continue;
-    wait_for_count(f.counters + 1 + before * f.query_blocks + m, static_cast<uint32_t>(seen) + 2);
+    wait_for_count(f.counters + 1 + static_cast<uint32_t>(before) * f.query_blocks + m,
+                   static_cast<uint32_t>(seen) + 2);
     return;
   }
 }
@@ -76,85 +83,76 @@ __device__ void wait_for_slot(const GradWork<T, kD>& w, int64_t head, int m) {
 // its part has been written the next one's is under way. Each waits for the turn and fences before it looks
 // whether the part is there: the turn mostly comes first, and both take trips to L2 that the next block would
 // wait for, too. Those who wrote the part have fenced it; a copy that has ended can be seen without a fence.
+//
+// Counters and slots are numbers of 32 bits, made into addresses where they are used: with 24 registers, what
+// is kept longer is spilled, and reading it back stands in the chain.
 template <class T, int kD>
 __device__ void add_parts(const GradWork<T, kD>& w) {
   using Tile = GradTile<kD>;
   const WgmmaGrad<T>& f = w.f;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int warp = static_cast<int>(threadIdx.x) / 32 - 1;
+  const bool leads = threadIdx.x % 32 == 0;
   GradStamps stamps(2, threadIdx.x == 32);
-  if (w.n == 0) {  // queries in blocks without keys: nobody else has them
-    const int rows = ::min(f.s.queries, w.order().first(0) * Tile::kQueries);
-    const int units = f.s.width / 8, heads = f.s.group();
-    for (int64_t x = static_cast<int64_t>(threadIdx.x) - 32; x < static_cast<int64_t>(rows) * heads * units;
-         x += 96) {
-      const int c = static_cast<int>(x % units) * 8;
-      const int h = w.key_head * heads + static_cast<int>(x / units % heads);
-      const int64_t query = x / units / heads;
-      *reinterpret_cast<uint4*>(f.dq + w.b * f.s.dq.batch + query * f.s.dq.row + h * f.s.dq.head + c) =
-          uint4{0, 0, 0, 0};
-    }
-  }
-  int m = w.start, h = w.key_head * f.s.group();
-  int64_t head = w.head_index(h);
-  const auto slots_of = [&](int64_t head) {
-    return f.sums + head % f.ring * f.query_blocks * (Tile::kQueries * kD);
-  };
-  uint32_t* counters = f.counters + 1 + head * f.query_blocks;
-  float* slots = slots_of(head);
+  if (w.n == 0) clear_unseeing(w);
+  const auto blocks = static_cast<uint32_t>(f.query_blocks);
+  uint32_t head = static_cast<uint32_t>(w.head_index(w.key_head * f.s.group()));
+  uint32_t slots = head % f.ring * blocks;
+  int m = w.start;
+  int next = static_cast<int>(threadIdx.x) / 32 - 1;  // the next part that this warp adds
   for (int item = 0; item < w.items; ++item) {
+    const uint32_t part = w.base + Tile::kAtDq + (item % 2) * Tile::kDqBytes;
+    const auto counter = [&] { return f.counters + 1 + (head * blocks + m); };
+    const auto slot = [&] { return f.sums + static_cast<uint64_t>(slots + m) * (Tile::kQueries * kD); };
     const auto rank = static_cast<uint32_t>(w.order().rank(w.n, m));
-    const auto seen = static_cast<uint32_t>(w.order().seen_blocks(m));
-    uint32_t* counter = counters + m;
-    float* slot = slots + static_cast<int64_t>(m) * (Tile::kQueries * kD);
-    const int stage = item % 2;
-    const auto parity = static_cast<uint32_t>(item / 2 % 2);
-    const uint32_t part = w.base + Tile::kAtDq + stage * Tile::kDqBytes;
-    const bool last = rank + 1 == seen, mine = item % 3 == warp;
-    if (lane == 0 && rank > 0 && (last || mine) && grad_keeps_order()) wait_for_count(counter, rank);
-    if (lane == 0 && rank == 0 && !last && mine) wait_for_slot(w, head, m);
-    if (lane == 0 && !last && mine) fence_engine();
+    const bool last = rank + 1 == static_cast<uint32_t>(w.order().seen_blocks(m));
+    const bool mine = item == next, first = rank == 0;
+    if (mine) next += 3;
+    if (leads && (last || mine)) {
+      if (!first) {
+        if (grad_keeps_order()) wait_for_count(counter(), rank);
+      } else if (!last) {
+        wait_for_slot(w, head, m);
+      }
+      if (!last) fence_engine();
+    }
     __syncwarp();
     stamps.add(kStampTurn);
-    wait(w.bars.dq_full(stage), parity);
+    wait(w.bars.dq_full(item % 2), static_cast<uint32_t>(item / 2 % 2));
     stamps.add(kStampPart);
     if (last) {
-      if (rank == 0) {
-        write_dq<T, kD, false>(w, h, m, slot, part);
+      if (first) {
+        write_dq<T, kD, false>(w, head, m, nullptr, part);
       } else {
-        write_dq<T, kD, true>(w, h, m, slot, part);
+        write_dq<T, kD, true>(w, head, m, slot(), part);
       }
       __syncwarp();
-      if (lane == 0) {
-        arrive(w.bars.dq_empty(stage));
-        release_count(counter, 1);  // three of these: the slot is free
+      if (leads) {
+        arrive(w.bars.dq_empty(item % 2));
+        release_count(counter(), 1);  // three of these: the slot is free
       }
       stamps.add(kStampWrite);
     } else {
-      if (lane == 0 && mine) {
-        if (rank == 0) {
-          bulk_store(slot, part, Tile::kDqBytes);
+      if (leads && mine) {
+        if (first) {
+          bulk_store(slot(), part, Tile::kDqBytes);
         } else {
-          bulk_add(slot, part, Tile::kDqBytes);
+          bulk_add(slot(), part, Tile::kDqBytes);
         }
         commit_bulk();
         wait_bulk_read();
         stamps.add(kStampRead);
-        arrive(w.bars.dq_empty(stage));
+        arrive(w.bars.dq_empty(item % 2));
         wait_bulk_written();
-        release_count(counter, 1);
+        release_count(counter(), 1);
         stamps.add(kStampWritten);
-      } else if (lane == 0) {
-        arrive(w.bars.dq_empty(stage));
+      } else if (leads) {
+        arrive(w.bars.dq_empty(item % 2));
       }
       __syncwarp();
     }
     m = w.after(m);
     if (m == w.start) {
-      ++h;
       ++head;
-      counters += f.query_blocks;
-      if (item + 1 < w.items) slots = slots_of(head);
+      slots = head % f.ring * blocks;
     }
   }
   stamps.finish(w.items);

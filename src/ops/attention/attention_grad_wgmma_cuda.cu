@@ -61,6 +61,9 @@ __device__ void load_tiles(const GradWork<T, kD>& w) {
   }
 }
 
+constexpr int kMovingRegisters = 24, kComputingRegisters = 240;
+static_assert(128 * kMovingRegisters + kComputing * kComputingRegisters <= 384 * registers_at_start(384));
+
 template <class T, int kD>
 __global__ __launch_bounds__(384, 1) void wgmma_grad_kernel(const __grid_constant__ WgmmaGrad<T> f) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -88,14 +91,14 @@ __global__ __launch_bounds__(384, 1) void wgmma_grad_kernel(const __grid_constan
   __syncthreads();
   const GradWork<T, kD> work(f, base, ticket);
   if (threadIdx.x < 128) {
-    give_back_registers<32>();
+    give_back_registers<kMovingRegisters>();
     if (threadIdx.x >= 32) {
       add_parts(work);
     } else if (threadIdx.x == 0) {
       load_tiles(work);
     }
   } else {
-    take_registers<240>();
+    take_registers<kComputingRegisters>();
     float dk[kD / 2], dv[kD / 2];
 #pragma unroll
     for (int i = 0; i < kD / 2; ++i) dk[i] = dv[i] = 0;
@@ -150,7 +153,10 @@ WgmmaGradPlan WgmmaGradPlan::of(const AttentionProblem& s, bool lengths, bool dr
   static_assert(kKeys == GradTile<128>::kKeys);
   plan.query_blocks = (s.queries + plan.tile - 1) / plan.tile;
   plan.key_blocks = (s.keys + kKeys - 1) / kKeys;
-  if (static_cast<int64_t>(s.batch) * s.key_heads * plan.key_blocks > 0x7fffffff) return plan;
+  // Tickets, counters and slots have numbers of 32 bits.
+  if (static_cast<int64_t>(s.batch) * s.heads * ::max(plan.key_blocks, plan.query_blocks) > 0x7fffffff) {
+    return plan;
+  }
   plan.taken = true;
   plan.rotated = GradOrder::can_rotate(plan.tile, kKeys, s.queries, s.keys, s.diagonal, processors);
   // Slots for three times the heads that run at once, of whole groups: a head then waits for one that blocks

@@ -1,8 +1,10 @@
 // What the probes of attention's gradient share: sizes, random data, time.
 #pragma once
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <vector>
 
@@ -64,6 +66,21 @@ AttentionProblem problem_of(const Shape& shape) {
   spec.causal = shape.causal ? AttentionSpec::Causal::top_left : AttentionSpec::Causal::none;
   spec.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(d)));
   return AttentionProblem::of(spec);
+}
+
+// Waits for what has been queued; where that takes ten seconds, a block waits for what never comes, and no
+// call of CUDA would return: says so and ends.
+void wait_or_quit() {
+  const auto start = std::chrono::steady_clock::now();
+  cudaError_t state;
+  while ((state = cudaStreamQuery(nullptr)) == cudaErrorNotReady) {
+    if (std::chrono::steady_clock::now() - start > std::chrono::seconds(10)) {
+      std::printf("  HANGS\n");
+      std::fflush(stdout);
+      std::_Exit(3);
+    }
+  }
+  FLOE_CUDA_CALL(state);
 }
 
 // Median of five, each over about 20 ms.

@@ -36,6 +36,7 @@ __device__ void load_tiles(const GradWork<T, kD>& w) {
     }
   };
   int m = w.start, h = w.key_head * f.s.group();
+#pragma unroll 1
   for (int item = 0; item < w.items; ++item) {
     const int stage = item % 2;
     const uint32_t parity = static_cast<uint32_t>(item / 2 % 2 ^ 1);
@@ -68,7 +69,7 @@ template <class T, int kD>
 __global__ __launch_bounds__(384, 1) void wgmma_grad_kernel(const __grid_constant__ WgmmaGrad<T> f) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ unsigned char floe_grad_shared[];
-  __shared__ uint32_t ticket;
+  __shared__ GradPlace place;
   const uint32_t base = (shared_address(floe_grad_shared) + 1023) / 1024 * 1024;
   if (threadIdx.x == 32) {
     for (const CUtensorMap* map : {&f.q, &f.k, &f.v, &f.dout}) prefetch_map(map);
@@ -86,14 +87,14 @@ __global__ __launch_bounds__(384, 1) void wgmma_grad_kernel(const __grid_constan
       init_barrier(bars.dq_empty(stage), 3);
     }
     publish_barriers();
-    ticket = atomicAdd(f.counters, 1u);
+    place = GradWork<T, kD>::place_of(f, atomicAdd(f.counters, 1u));
   }
   __syncthreads();
-  const GradWork<T, kD> work(f, base, ticket);
+  const GradWork<T, kD> work(f, base, place);
   if (threadIdx.x < 128) {
     give_back_registers<kMovingRegisters>();
     if (threadIdx.x >= 32) {
-      add_parts(work);
+      add_parts(work, place);
     } else if (threadIdx.x == 0) {
       load_tiles(work);
     }

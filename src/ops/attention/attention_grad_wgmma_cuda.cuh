@@ -76,34 +76,41 @@ constexpr int kDsWritten = 1, kDsRead = 2, kTailCleared = 4;  // kDsRead + warpg
 constexpr int kComputing = 256;                               // threads
 
 // One block's work: a key head's `n`-th 128 keys.
+struct GradPlace {
+  int b, key_head, n, length;
+  int start, items;  // the first query block, and how many there are of all heads of the group
+};
+
 template <class T, int kD>
-struct GradWork {
+struct GradWork : GradPlace {
   using Tile = GradTile<kD>;
   const WgmmaGrad<T>& f;
   uint32_t base;  // of shared memory
   GradBarriers bars;
-  int b, key_head, n, length;
-  int start, items;  // the first query block, and how many there are of all heads of the group
 
-  __device__ GradWork(const WgmmaGrad<T>& f, uint32_t base, uint32_t ticket)
-      : f(f), base(base), bars{base + Tile::kAtBarriers} {
+  __device__ GradWork(const WgmmaGrad<T>& f, uint32_t base, const GradPlace& place)
+      : GradPlace(place), f(f), base(base), bars{base + Tile::kAtBarriers} {}
+  __device__ static GradPlace place_of(const WgmmaGrad<T>& f, uint32_t ticket) {
+    GradPlace p;
     const int head = static_cast<int>(ticket) / f.key_blocks;
-    n = f.key_blocks - 1 - static_cast<int>(ticket) % f.key_blocks;
-    b = head / f.s.key_heads;
-    key_head = head % f.s.key_heads;
-    length = f.s.length(b);
-    start = order().at(n, 0);
-    items = order().steps(n) * f.s.group();
+    p.n = f.key_blocks - 1 - static_cast<int>(ticket) % f.key_blocks;
+    p.b = head / f.s.key_heads;
+    p.key_head = head % f.s.key_heads;
+    p.length = f.s.length(p.b);
+    p.start = order_of(f, p.length).at(p.n, 0);
+    p.items = order_of(f, p.length).steps(p.n) * f.s.group();
+    return p;
   }
   // Made where it is used: divisions by a tile are then by constants.
-  __device__ GradOrder order() const {
+  __device__ static GradOrder order_of(const WgmmaGrad<T>& f, int length) {
     return {Tile::kQueries, Tile::kKeys, f.s.queries, length, f.s.diagonal, f.rotated};
   }
   // The next query block, round the ring or from the first again, as it is for the next head too.
-  __device__ int after(int m) const {
+  __device__ static int after(const WgmmaGrad<T>& f, int m, int start) {
     if (m + 1 < f.query_blocks) return m + 1;
     return f.rotated ? 0 : start;
   }
+  __device__ int after(int m) const { return after(f, m, start); }
   __device__ int64_t head_index(int h) const { return b * static_cast<int64_t>(f.s.heads) + h; }
 };
 

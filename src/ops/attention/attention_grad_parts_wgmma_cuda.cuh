@@ -126,7 +126,7 @@ __device__ void add_parts(const GradWork<T, kD>& w, const volatile GradPlace& pl
     stamps.add(kStampTurn);
     wait(w.bars.dq_full(item % 2), static_cast<uint32_t>(item / 2 % 2));
     stamps.add(kStampPart);
-    const uint32_t part = w.base + Tile::kAtDq + (item % 2) * Tile::kDqBytes;
+    const uint32_t part = place.base + Tile::kAtDq + (item % 2) * Tile::kDqBytes;
     if (last) {
       volatile GradProgress& kept = progress[threadIdx.x / 32 - 1];
       if (leads) {

@@ -87,7 +87,7 @@ __global__ __launch_bounds__(384, 1) void wgmma_grad_kernel(const __grid_constan
       init_barrier(bars.dq_empty(stage), 3);
     }
     publish_barriers();
-    place = GradWork<T, kD>::place_of(f, atomicAdd(f.counters, 1u));
+    place = GradWork<T, kD>::place_of(f, base, atomicAdd(f.counters, 1u));
   }
   __syncthreads();
   const GradWork<T, kD> work(f, base, place);

@@ -77,6 +77,7 @@ constexpr int kComputing = 256;                               // threads
 
 // One block's work: a key head's `n`-th 128 keys.
 struct GradPlace {
+  uint32_t base;  // of shared memory
   int b, key_head, n, length;
   int start, items;  // the first query block, and how many there are of all heads of the group
 };
@@ -85,13 +86,15 @@ template <class T, int kD>
 struct GradWork : GradPlace {
   using Tile = GradTile<kD>;
   const WgmmaGrad<T>& f;
-  uint32_t base;  // of shared memory
   GradBarriers bars;
 
   __device__ GradWork(const WgmmaGrad<T>& f, uint32_t base, const GradPlace& place)
-      : GradPlace(place), f(f), base(base), bars{base + Tile::kAtBarriers} {}
-  __device__ static GradPlace place_of(const WgmmaGrad<T>& f, uint32_t ticket) {
+      : GradPlace(place), f(f), bars{base + Tile::kAtBarriers} {
+    this->base = base;  // known without reading memory
+  }
+  __device__ static GradPlace place_of(const WgmmaGrad<T>& f, uint32_t base, uint32_t ticket) {
     GradPlace p;
+    p.base = base;
     const int head = static_cast<int>(ticket) / f.key_blocks;
     p.n = f.key_blocks - 1 - static_cast<int>(ticket) % f.key_blocks;
     p.b = head / f.s.key_heads;

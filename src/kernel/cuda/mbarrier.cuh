@@ -79,7 +79,9 @@ __device__ inline void publish_shared_stores() {
 
 // Registers a thread of this warpgroup may use from here on, a multiple of 8. Every thread of the warpgroup
 // calls it; the kernel needs a known number of threads (__launch_bounds__(n, 1)), else ptxas ignores it
-// (C7508), and at the kernel's start each thread has 65536 / n, rounded down to a multiple of 8.
+// (C7508), and at the kernel's start each thread has registers_at_start(n). That is all a block ever has: who
+// takes more than others have given back waits for ever, so a kernel asserts that its sum is not above.
+constexpr int registers_at_start(int threads) { return 65536 / threads / 8 * 8; }
 template <int kRegisters>
 __device__ inline void give_back_registers() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;\n" ::"n"(kRegisters));

@@ -47,8 +47,8 @@ struct GradOrder {
     const int blocks = query_blocks();
     if (n * key_tile >= length) return blocks;
     const int row = n * key_tile - diagonal;
-    const int block = row > 0 ? row / query_tile : 0;
-    return block < blocks ? block : blocks;
+    if (row >= queries) return blocks;
+    return row > 0 ? row / query_tile : 0;
   }
   FLOE_HOST_DEVICE int steps(int n) const { return query_blocks() - first(n); }
   FLOE_HOST_DEVICE int ratio() const { return key_tile / query_tile; }

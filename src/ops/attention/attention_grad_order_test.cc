@@ -21,7 +21,7 @@ std::vector<GradOrder> orders(int keys, int resident) {
   std::vector<GradOrder> all;
   for (const int query_tile : {64, 128}) {
     for (const int queries : {1, 64, 65, 200, 512, 1000}) {
-      for (const int diagonal : {keys, 0, keys - queries}) {
+      for (const int diagonal : {keys, 0, keys - queries, 37, -70}) {
         const bool rotated = GradOrder::can_rotate(query_tile, 128, queries, keys, diagonal, resident);
         for (const int length : {0, 1, keys / 2, keys - 1, keys}) {
           all.push_back({query_tile, 128, queries, std::max(0, length), diagonal, rotated});

@@ -46,12 +46,17 @@ OpCase case_of(int64_t m, int64_t n, int64_t k, const Form& form = {}) {
   return c;
 }
 
-// The same case with the first m rows of x and of the residual.
-OpCase first_rows(const OpCase& whole, int64_t m) {
+std::vector<Tensor> drawn(const OpCase& c) {
+  std::vector<Tensor> tensors;
+  for (const RefTensor& input : case_inputs(c)) tensors.push_back(tensor_of(input));
+  return tensors;
+}
+
+// The same case with the first m rows of x and of the residual; `inputs` are what was drawn for the whole.
+OpCase first_rows(const OpCase& whole, const std::vector<Tensor>& inputs, int64_t m) {
   OpCase c = whole;
-  const std::vector<RefTensor> inputs = case_inputs(whole);
   for (size_t i = 0; i < inputs.size(); ++i) {
-    const Tensor all = tensor_of(inputs[i]);
+    const Tensor& all = inputs[i];
     const bool rows = i == 0 || (whole.attrs.flag("residual", false) && i + 1 == inputs.size());
     Shape shape = all.shape();
     if (rows) shape[0] = m;
@@ -177,10 +182,11 @@ TEST(RowLinearCuda, ARowHasTheSameBitsAmongAnyNumberOfRows) {
                                   .residual = DType::bf16,
                                   .activation = "relu",
                                   .out = DType::f32});
+      const std::vector<Tensor> inputs = drawn(all);
       const std::vector<Tensor> whole = run_kernel(all);
       for (const int64_t m : {1, 2, 7, 16, 17, 33, 64, 128, 300}) {
         if (m >= size.m) continue;
-        expect_same_start(run_kernel(first_rows(all, m))[0], whole[0],
+        expect_same_start(run_kernel(first_rows(all, inputs, m))[0], whole[0],
                           fmt::format("{} {} of {} rows, {} x {}", norm, m, size.m, size.n, size.k));
       }
     }
@@ -194,8 +200,8 @@ TEST(RowLinearCuda, NanAndInfinityStayInTheirRow) {
       for (const char* norm : {"", "rms_norm", "layer_norm"}) {
         OpCase c = case_of(m, 1600, k, {.norm = norm});
         Tensor x = tensor_of(case_inputs(c)[0]);
-        const std::vector<Tensor> clean = run_kernel(first_rows(c, m));
-        OpCase dirty = first_rows(c, m);
+        const std::vector<Tensor> clean = run_kernel(first_rows(c, drawn(c), m));
+        OpCase dirty = first_rows(c, drawn(c), m);
         x.set(1 * k + 5, std::numeric_limits<double>::quiet_NaN());
         x.set(3 * k - 1, std::numeric_limits<double>::infinity());
         dirty.inputs[0] = CaseInput::of(std::move(x));

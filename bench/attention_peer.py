@@ -83,7 +83,7 @@ class BackEnd:
         self.sets = [Operands(c, a, self.packed) for _ in range(sets_of(c, a))]
         self.mask = self.bounds = None
         if self.packed:
-            self.bounds = torch.tensor([0, *c["lengths"]], dtype=torch.int32).cumsum(0, torch.int32).to(a["device"])
+            self.bounds = torch.tensor([0, *c["lengths"]], dtype=torch.int32).cumsum(0, dtype=torch.int32).to(a["device"])
         elif c["lengths"] is not None:
             lengths = torch.tensor(c["lengths"], device=a["device"])
             keys = torch.arange(c["keys"], device=a["device"])

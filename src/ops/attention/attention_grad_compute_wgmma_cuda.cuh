@@ -133,16 +133,15 @@ struct GradComputer {
   }
 
   __device__ void give_dq(int item, const float (&dq)[32]) const {
-    const int stage = item % 2;
-    wait(w.bars.dq_empty(stage), static_cast<uint32_t>(item / 2 % 2 ^ 1));
+    wait(w.bars.dq_empty(), static_cast<uint32_t>(item % 2 ^ 1));
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      store_shared_float4(w.base + Tile::kAtDq + stage * Tile::kDqBytes + 16 * Tile::dq_unit(i, thread),
+      store_shared_float4(w.base + Tile::kAtDq + 16 * Tile::dq_unit(i, thread),
                           make_float4(dq[4 * i], dq[4 * i + 1], dq[4 * i + 2], dq[4 * i + 3]));
     }
     publish_shared_stores();
     __syncwarp();
-    if (lane == 0) arrive(w.bars.dq_full(stage));
+    if (lane == 0) arrive(w.bars.dq_full());
   }
 
   __device__ void queue_scores(int item, float (&p)[kM / 2], float (&ds)[kM / 2]) const {
@@ -163,14 +162,12 @@ struct GradComputer {
     clear_tail(w, thread);
     queue_scores(0, p, ds);
     int m = w.start;
-    GradStamps stamps(group, thread % 128 == 0);
     for (int item = 0;; ++item, m = w.after(m)) {
       const int stage = item % 2;
       const Mask mask = mask_of(m * kM);
       uint32_t rounded[kM / kPart][kPart / 4], rounded_ds[kM / 4];
       wait_products<1>();
       settle(p);
-      stamps.add(kStampScores);
 #pragma unroll
       for (int part = 0; part < kM / kPart; ++part) {
         constexpr int kPartValues = kPart / 2;
@@ -181,88 +178,56 @@ struct GradComputer {
         round<kPartValues>(p_part, rounded[part]);
         multiply_columns<kPart>(rounded[part], douts(stage) + part * kPart * 128, dv);
         if (part == 0) {
-          stamps.add(kStampProbabilities);
           wait_products<1>();
           settle(ds);
-          stamps.add(kStampDp);
         }
         to_ds(rows(stage) + (kM + part * kPart) * 4, p_part, ds_part);
         apply(mask, part * kPart, ds_part);
         round<kPartValues>(ds_part, rounded_ds + part * kPartValues / 2);
       }
-      stamps.add(kStampDs);
       if (item > 0) sync_named(kDsRead + (1 - group), kComputing);
 #pragma unroll
       for (int k = 0; k < kM; k += 16) store_matrices_transposed(ds_row + k * 128, &rounded_ds[k / 4]);
       publish_shared_stores();
       sync_named(kDsWritten, kComputing);
-      stamps.add(kStampDsStored);
       multiply_ds(dq);
       multiply_columns<kM>(rounded_ds, queries(stage), dk);
       wait_products<1>();
       settle(dq);
       settle(dv);
-      stamps.add(kStampDq);
       if (lane == 0) arrive(w.bars.dout_empty(stage));
       if (item + 1 < w.items) arrive_named(kDsRead + group, kComputing);
       give_dq(item, dq);
-      stamps.add(kStampDqGiven);
       wait_products<0>();
       settle(dk);
-      stamps.add(kStampDk);
       if (lane == 0) arrive(w.bars.q_empty(stage));
       if (item + 1 == w.items) break;
       queue_scores(item + 1, p, ds);
-      stamps.add(kStampLoads);
     }
-    stamps.finish(w.items);
   }
 
   __device__ void write(const float (&dk)[kD / 2], const float (&dv)[kD / 2]) const {
     const WgmmaGrad<T>& f = w.f;
     const AttentionProblem& s = f.s;
+#pragma unroll
     for (int r = 0; r < 2; ++r) {
       const int at = key + 8 * r;
-      const int64_t row = at;
-      write_row(dk, r, at, s.scale, s.width,
-                f.dk + w.b * s.dk.batch + row * s.dk.row + w.key_head * s.dk.head);
-      write_row(dv, r, at, 1, s.value_width,
-                f.dv + w.b * s.dv.batch + row * s.dv.row + w.key_head * s.dv.head);
-    }
-  }
-
- private:
-  // Row `at` of the accumulators. A quad's lanes hold two columns each of every 8; they trade, so that lane t
-  // has all of group 4 j + t and stores 16 bytes.
-  __device__ void write_row(const float (&x)[kD / 2], int r, int at, float factor, int width, T* to) const {
-    const int t = lane % 4;
+      if (at >= s.keys) continue;
+      const bool exists = at < w.length;
+      T* to_dk = f.dk + w.b * s.dk.batch + at * s.dk.row + w.key_head * s.dk.head;
+      T* to_dv = f.dv + w.b * s.dv.batch + at * s.dv.row + w.key_head * s.dv.head;
 #pragma unroll
-    for (int j = 0; j < kD / 32; ++j) {
-      uint32_t word[4];
-#pragma unroll
-      for (int u = 0; u < 4; ++u) {
-        const float* pair = x + 16 * j + 4 * u;
-        word[u] = r == 0 ? pack_pair<T>(pair[0] * factor, pair[1] * factor)
-                         : pack_pair<T>(pair[2] * factor, pair[3] * factor);
-      }
-#pragma unroll
-      for (int step = 1; step < 4; step *= 2) {
-#pragma unroll
-        for (int u = 0; u < 4; ++u) {
-          if ((u & step) != 0) continue;
-          const bool upper = (t & step) != 0;
-          const uint32_t got = __shfl_xor_sync(~0u, upper ? word[u] : word[u + step], step);
-          if (upper) {
-            word[u] = got;
-          } else {
-            word[u + step] = got;
-          }
+      for (int i = 0; i < kD / 8; ++i) {
+        const int c = 8 * i + 2 * (lane % 4);
+        const int e = 4 * i + 2 * r;
+        if (c < s.width) {
+          *reinterpret_cast<uint32_t*>(to_dk + c) =
+              exists ? pack_pair<T>(dk[e] * s.scale, dk[e + 1] * s.scale) : 0;
+        }
+        if (c < s.value_width) {
+          *reinterpret_cast<uint32_t*>(to_dv + c) = exists ? pack_pair<T>(dv[e], dv[e + 1]) : 0;
         }
       }
-      const int c = 32 * j + 8 * t;
-      if (at >= w.f.s.keys || c >= width) continue;
-      const uint4 none{0, 0, 0, 0};
-      *reinterpret_cast<uint4*>(to + c) = at < w.length ? uint4{word[0], word[1], word[2], word[3]} : none;
     }
   }
 };

@@ -36,7 +36,6 @@ __device__ void load_tiles(const GradWork<T, kD>& w) {
     }
   };
   int m = w.start, h = w.key_head * f.s.group();
-#pragma unroll 1
   for (int item = 0; item < w.items; ++item) {
     const int stage = item % 2;
     const uint32_t parity = static_cast<uint32_t>(item / 2 % 2 ^ 1);
@@ -62,18 +61,12 @@ __device__ void load_tiles(const GradWork<T, kD>& w) {
   }
 }
 
-constexpr int kMovingRegisters = 24, kComputingRegisters = 240;
-static_assert(128 * kMovingRegisters + kComputing * kComputingRegisters <= 384 * registers_at_start(384));
-
 template <class T, int kD>
 __global__ __launch_bounds__(384, 1) void wgmma_grad_kernel(const __grid_constant__ WgmmaGrad<T> f) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ unsigned char floe_grad_shared[];
-  __shared__ GradPlace place;
+  __shared__ uint32_t ticket;
   const uint32_t base = (shared_address(floe_grad_shared) + 1023) / 1024 * 1024;
-  if (threadIdx.x == 32) {
-    for (const CUtensorMap* map : {&f.q, &f.k, &f.v, &f.dout}) prefetch_map(map);
-  }
   if (threadIdx.x == 0) {
     const GradBarriers bars{base + GradTile<kD>::kAtBarriers};
     init_barrier(bars.k_full(), 1);
@@ -83,23 +76,23 @@ __global__ __launch_bounds__(384, 1) void wgmma_grad_kernel(const __grid_constan
       init_barrier(bars.dout_full(stage), 1);
       init_barrier(bars.q_empty(stage), 8);
       init_barrier(bars.dout_empty(stage), 8);
-      init_barrier(bars.dq_full(stage), 8);
-      init_barrier(bars.dq_empty(stage), 3);
     }
+    init_barrier(bars.dq_full(), 8);
+    init_barrier(bars.dq_empty(), 3);
     publish_barriers();
-    place = GradWork<T, kD>::place_of(f, base, atomicAdd(f.counters, 1u));
+    ticket = atomicAdd(f.counters, 1u);
   }
   __syncthreads();
-  const GradWork<T, kD> work(f, base, place);
+  const GradWork<T, kD> work(f, base, ticket);
   if (threadIdx.x < 128) {
-    give_back_registers<kMovingRegisters>();
+    give_back_registers<24>();
     if (threadIdx.x >= 32) {
-      add_parts(work, place);
+      add_parts(work);
     } else if (threadIdx.x == 0) {
       load_tiles(work);
     }
   } else {
-    take_registers<kComputingRegisters>();
+    take_registers<240>();
     float dk[kD / 2], dv[kD / 2];
 #pragma unroll
     for (int i = 0; i < kD / 2; ++i) dk[i] = dv[i] = 0;
@@ -154,10 +147,7 @@ WgmmaGradPlan WgmmaGradPlan::of(const AttentionProblem& s, bool lengths, bool dr
   static_assert(kKeys == GradTile<128>::kKeys);
   plan.query_blocks = (s.queries + plan.tile - 1) / plan.tile;
   plan.key_blocks = (s.keys + kKeys - 1) / kKeys;
-  // Tickets, counters and slots have numbers of 32 bits.
-  if (static_cast<int64_t>(s.batch) * s.heads * ::max(plan.key_blocks, plan.query_blocks) > 0x7fffffff) {
-    return plan;
-  }
+  if (static_cast<int64_t>(s.batch) * s.key_heads * plan.key_blocks > 0x7fffffff) return plan;
   plan.taken = true;
   plan.rotated = GradOrder::can_rotate(plan.tile, kKeys, s.queries, s.keys, s.diagonal, processors);
   // Slots for three times the heads that run at once, of whole groups: a head then waits for one that blocks

@@ -5,7 +5,6 @@
 #include "kernel/cuda/tensor_map.h"
 #include "ops/attention/attention_cuda.cuh"
 #include "ops/attention/attention_grad_order_kernel.h"
-#include "ops/attention/attention_grad_stamps_cuda.cuh"
 
 namespace floe {
 
@@ -27,8 +26,8 @@ struct GradTile {
   static constexpr uint32_t kAtQ = kAtV + kKeyBytes;           // two stages
   static constexpr uint32_t kAtDout = kAtQ + 2 * kQueryBytes;  // two stages
   static constexpr uint32_t kAtDs = kAtDout + 2 * kQueryBytes;
-  static constexpr uint32_t kAtDq = kAtDs + kQueries * kKeys * 2;  // two stages
-  static constexpr uint32_t kAtRows = kAtDq + 2 * kDqBytes;        // two stages
+  static constexpr uint32_t kAtDq = kAtDs + kQueries * kKeys * 2;
+  static constexpr uint32_t kAtRows = kAtDq + kDqBytes;  // two stages
   static constexpr uint32_t kAtBarriers = kAtRows + 2 * kRowBytes;
   static constexpr uint32_t kBytes = kAtBarriers + 128 + 1024;  // the start is rounded up to 1024
 
@@ -68,52 +67,40 @@ struct GradBarriers {
   __device__ uint32_t dout_full(int stage) const { return at + 32 + 8 * stage; }
   __device__ uint32_t q_empty(int stage) const { return at + 48 + 8 * stage; }
   __device__ uint32_t dout_empty(int stage) const { return at + 64 + 8 * stage; }
-  __device__ uint32_t dq_full(int stage) const { return at + 80 + 8 * stage; }
-  __device__ uint32_t dq_empty(int stage) const { return at + 96 + 8 * stage; }
+  __device__ uint32_t dq_full() const { return at + 80; }
+  __device__ uint32_t dq_empty() const { return at + 88; }
 };
 // Named barriers of the two computing warpgroups.
 constexpr int kDsWritten = 1, kDsRead = 2, kTailCleared = 4;  // kDsRead + warpgroup
 constexpr int kComputing = 256;                               // threads
 
 // One block's work: a key head's `n`-th 128 keys.
-struct GradPlace {
-  uint32_t base;  // of shared memory
-  int b, key_head, n, length;
-  int start, items;  // the first query block, and how many there are of all heads of the group
-};
-
 template <class T, int kD>
-struct GradWork : GradPlace {
+struct GradWork {
   using Tile = GradTile<kD>;
   const WgmmaGrad<T>& f;
+  uint32_t base;  // of shared memory
   GradBarriers bars;
+  int b, key_head, n, length;
+  GradOrder order;
+  int start, items;  // the first query block, and how many there are of all heads of the group
 
-  __device__ GradWork(const WgmmaGrad<T>& f, uint32_t base, const GradPlace& place)
-      : GradPlace(place), f(f), bars{base + Tile::kAtBarriers} {
-    this->base = base;  // known without reading memory
-  }
-  __device__ static GradPlace place_of(const WgmmaGrad<T>& f, uint32_t base, uint32_t ticket) {
-    GradPlace p;
-    p.base = base;
+  __device__ GradWork(const WgmmaGrad<T>& f, uint32_t base, uint32_t ticket)
+      : f(f), base(base), bars{base + Tile::kAtBarriers} {
     const int head = static_cast<int>(ticket) / f.key_blocks;
-    p.n = f.key_blocks - 1 - static_cast<int>(ticket) % f.key_blocks;
-    p.b = head / f.s.key_heads;
-    p.key_head = head % f.s.key_heads;
-    p.length = f.s.length(p.b);
-    p.start = order_of(f, p.length).at(p.n, 0);
-    p.items = order_of(f, p.length).steps(p.n) * f.s.group();
-    return p;
-  }
-  // Made where it is used: divisions by a tile are then by constants.
-  __device__ static GradOrder order_of(const WgmmaGrad<T>& f, int length) {
-    return {Tile::kQueries, Tile::kKeys, f.s.queries, length, f.s.diagonal, f.rotated};
+    n = f.key_blocks - 1 - static_cast<int>(ticket) % f.key_blocks;
+    b = head / f.s.key_heads;
+    key_head = head % f.s.key_heads;
+    length = f.s.length(b);
+    order = {Tile::kQueries, Tile::kKeys, f.s.queries, length, f.s.diagonal, f.rotated};
+    start = order.at(n, 0);
+    items = order.steps(n) * f.s.group();
   }
   // The next query block, round the ring or from the first again, as it is for the next head too.
-  __device__ static int after(const WgmmaGrad<T>& f, int m, int start) {
+  __device__ int after(int m) const {
     if (m + 1 < f.query_blocks) return m + 1;
     return f.rotated ? 0 : start;
   }
-  __device__ int after(int m) const { return after(f, m, start); }
   __device__ int64_t head_index(int h) const { return b * static_cast<int64_t>(f.s.heads) + h; }
 };
 

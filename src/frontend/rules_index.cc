@@ -128,7 +128,7 @@ Values tensor_scatter(C c) {
   const int axis = c.axis(c.integer("axis", -2), cache.rank());
   if (axis == 0 || update.rank() != cache.rank())
     c.fail("axis {} of {} and {}", axis, text_of(cache), text_of(update));
-  const Dim &n = cache.dim(axis), &length = update.dim(axis), batch = cache.dim(0);
+  const Dim &n = cache.dim(axis), &length = update.dim(axis), &batch = cache.dim(0);
   const Value begin =
       c.has(2) ? cast(c.b, c.in[2], DType::i64) : broadcast(c.b, c.b.scalar(0, DType::i64), {batch});
   Value at = add(c.b, reshape(c.b, begin, {batch, Dim(1)}), positions(c.b, length));  // [B, length]

@@ -10,7 +10,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "frontend/onnx_for_test.h"
 #include "interop/ct2_writer_for_test.h"
+#include "tensor/npz.h"
 #include "tensor/safetensors.h"
 #include "text/temp_files_for_test.h"
 #include "text/utf8.h"
@@ -553,6 +555,34 @@ TEST_F(Messages, ConvertWritesTheSameModelWithNarrowerWeights) {
   expect_refusal("convert --model " + model() + " --output " + half, 1, EndsWith("half is there already"));
   expect_refusal("convert --model " + model() + " --store i8 --output " + path("other"), 2,
                  HasSubstr("f32, bf16 or f16, not as i8"));
+}
+
+TEST_F(Messages, RunVerifyAndCompileTakeOnnxModels) {
+  OnnxText text;
+  text.input("x", {-1, 2}).output("y").floats("w", {2}, {1, 10});
+  text.node("Mul", {"x", "w"}, {"h"}).node("Relu", {"h"}, {"y"});
+  const std::string onnx = path("small.onnx"), arrays = path("x.npz");
+  write_file(onnx, text.bytes());
+  const Tensor x = Tensor::from_floats({2, 2}, {1, 2, -3, 4});
+  const std::vector<NamedTensor> named = {{"x", view_of(x)}};
+  write_npz(arrays, named);
+  EXPECT_EQ(floe("run " + onnx + " --input " + arrays).out, "y: f32[2, 2] 1 20 0 40\n");
+  const Outcome verified = floe("verify " + onnx + " --sizes n=3");
+  EXPECT_EQ(verified.code, 0) << verified.out << verified.err;
+  EXPECT_THAT(verified.out, HasSubstr("cpu    y                        ok  worst error 0"));
+  const Outcome compiled = floe("compile " + onnx + " --print-after fuse");
+  EXPECT_THAT(compiled.out,
+              AllOf(HasSubstr("2 nodes, 0 weights"), HasSubstr("relu(%"), HasSubstr("program: 1 steps")));
+
+  expect_refusal("run --input " + arrays, 2, HasSubstr("MODEL is missing"));
+  expect_refusal("run " + path("none.onnx") + " --input " + arrays, 1, HasSubstr("cannot open"));
+  write_file(onnx, text.bytes().substr(0, 40));
+  expect_refusal("verify " + onnx, 1, HasSubstr("small.onnx: damaged or cut short, no ONNX file"));
+  write_file(onnx, OnnxText().input("x", {2}).output("y").node("Foo", {"x"}, {"y"}).bytes());
+  expect_refusal("compile " + onnx, 1, EndsWith("operators that are not supported: Foo in 'Foo_y'"));
+  expect_refusal("compile " + onnx + " --target tpu", 2,
+                 HasSubstr("--target is cpu, cuda or numpy, not 'tpu'"));
+  expect_refusal("compile " + onnx + " --skip lunch", 2, HasSubstr("there is no pass 'lunch'"));
 }
 
 TEST_F(Messages, HelpAndVersionGoToStandardOutput) {

@@ -31,6 +31,7 @@ WORDS = {
         "memory": "peak memory, MiB (with / without)", "phase": "phase", "tokens/s": "tokens/s",
         "ms": "ms per step at length {length}, batch {batch}", "missing": "Not measured yet: {command}.",
         "source": "{device}; {versions}; {date}. `{command}`. Ratio above 1: Floe is better.",
+        "incomplete": "Not the whole: {what}.",
         **{p: p for p in PHASES},
     },
     "zh": {
@@ -39,6 +40,7 @@ WORDS = {
         "memory": "内存峰值 MiB（有 / 无）", "phase": "阶段", "tokens/s": "词元/秒",
         "ms": "长度 {length}、批 {batch} 时每步毫秒", "missing": "尚未测量：{command}。",
         "source": "{device}；{versions}；{date}。`{command}`。比值大于 1 表示 Floe 更好。",
+        "incomplete": "结果不完整：{what}。",
         "projections": "投影", "attention": "注意力", "vocabulary": "词表", "encoder": "编码器", "other": "其他",
     },
 }
@@ -66,7 +68,9 @@ def table(head, rows):
 
 def source_line(results, words):
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    return words["source"].format(versions=versions, **{k: results[k] for k in ("device", "date", "command")})
+    line = words["source"].format(versions=versions, **{k: results[k] for k in ("device", "date", "command")})
+    # A run that ended early may be shown if it says so: "incomplete" tells what is missing.
+    return line + (" " + words["incomplete"].format(what=results["incomplete"]) if "incomplete" in results else "")
 
 
 def compared(results, words, wanted):

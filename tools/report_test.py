@@ -139,6 +139,13 @@ class Report(unittest.TestCase):
         self.assertIn("Not measured yet: `floe bench decode`.", readme.read_text())
         self.assertIn("Not measured yet: `floe bench gemm --device cuda`.", readme.read_text())
 
+    def test_a_run_that_ended_early_says_so(self):
+        readme = self.root / "README.md"
+        readme.write_text("<!-- bench:train -->\n<!-- /bench -->\n")
+        self.write("train-cpu.json", {**TRAIN, "incomplete": "no big model"})
+        self.run_report()
+        self.assertIn("Ratio above 1: Floe is better. Not the whole: no big model.\n", readme.read_text())
+
     def test_refuses_a_table_that_does_not_exist(self):
         (self.root / "README.md").write_text("<!-- bench:speed -->\n<!-- /bench -->\n")
         with self.assertRaisesRegex(SystemExit, "no table bench:speed; there are train, train-gpu, decode"):

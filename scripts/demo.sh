@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Shows Floe at work: a few sentences translated by the model that comes with it, what the key/value cache saves, and
-# its score where the model's folder brings sentences with references.
+# Shows Floe at work: a few sentences translated by the model that comes with it, what the key/value cache and INT8
+# save, and its score where the model's folder brings sentences with references.
 #
 #   scripts/demo.sh [MODEL]   MODEL is a model's folder, models/zh-en unless given
 set -euo pipefail
@@ -37,12 +37,24 @@ if [ -f "$model/test.src" ] && [ -f "$model/test.ref" ]; then
   "$floe" evaluate --model "$model" --source "$model/test.src" --references "$model/test.ref"
 fi
 
-printf '\n== The same translations without the key/value cache\n'
 for _ in $(seq 40); do cat "$sentences"; done >build/demo.many
-for cache in "" --no-kv-cache; do
-  printf '%s: ' "${cache:-with the cache}"
+translate_many() {  # NAME [OPTION...]: the time of translating build/demo.many to build/demo.NAME.out
+  local name=$1 start
+  shift
   start=$(date +%s%N)
-  "$floe" translate --model "$model" --input build/demo.many --output "build/demo.many${cache}.out" $cache
+  "$floe" translate --input build/demo.many --output "build/demo.$name.out" "$@"
   echo "$((($(date +%s%N) - start) / 1000000)) ms"
-done
-cmp build/demo.many.out build/demo.many--no-kv-cache.out
+}
+
+printf '\n== The same translations without the key/value cache\n'
+printf 'with the cache: %s\n' "$(translate_many float --model "$model")"
+printf 'without: %s\n' "$(translate_many uncached --model "$model" --no-kv-cache)"
+cmp build/demo.float.out build/demo.uncached.out
+
+printf '\n== The same model in INT8\n'
+rm -rf build/demo.int8
+"$floe" quantize "$model" -o build/demo.int8
+printf 'float: %s\n' "$(translate_many float --model "$model")"
+printf 'INT8: %s\n' "$(translate_many int8 --model build/demo.int8)"
+printf '%s of %s lines differ from those of the float model\n' \
+  "$(diff --suppress-common-lines -y build/demo.float.out build/demo.int8.out | wc -l)" "$(wc -l <build/demo.many)"

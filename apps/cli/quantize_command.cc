@@ -126,7 +126,7 @@ int run(const Flags& flags) {
   for (const WeightSpec& spec : weight_table(model.config)) {
     if (spec.may_quantize) ++(is_int8(quantized.weights, spec.name) ? codes : floats);
   }
-  fmt::print("{} weights are INT8, {} that could be stay float\n", codes, floats);
+  fmt::print("{} weights of products are INT8, {} are kept in float\n", codes, floats);
   return 0;
 }
 

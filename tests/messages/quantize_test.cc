@@ -137,7 +137,7 @@ TEST_F(Quantizing, MeetsABudgetOfBleuByKeepingWeightsFloat) {
   const std::string data = " --source " + kExamples + " --references " + path("own");
   const Outcome loose = floe("quantize " + kModel + " --max-bleu-loss 100 -o " + path("loose") + data);
   ASSERT_EQ(loose.code, 0) << loose.err;
-  EXPECT_THAT(loose.out, HasSubstr("45 weights are INT8, 0 that could be stay float"));
+  EXPECT_THAT(loose.out, HasSubstr("45 weights of products are INT8, 0 are kept in float"));
   const Outcome none = floe("quantize " + kModel + " --max-bleu-loss -1 -o " + path("none") + data);
   EXPECT_EQ(none.code, 2);
   EXPECT_THAT(none.err, HasSubstr("--max-bleu-loss must be at least 0, got -1"));

@@ -21,8 +21,8 @@ class OnnxModels : public testing::TestWithParam<const char*> {
     const NpzFile file = NpzFile::open(base + ".npz");
     for (const std::string& name : file.names()) {
       const auto tensor = std::make_shared<Tensor>(file.load(name));
-      if (name.rfind("in_", 0) == 0) inputs_[name.substr(3)] = tensor;
-      if (name.rfind("out_", 0) == 0) outputs_[name.substr(4)] = tensor;
+      if (name.starts_with("in_")) inputs_[name.substr(3)] = tensor;
+      if (name.starts_with("out_")) outputs_[name.substr(4)] = tensor;
     }
     ASSERT_FALSE(outputs_.empty());
   }

@@ -95,7 +95,7 @@ std::string table_of(const std::map<std::string, Outcome>& outcomes) {
       "| case | target | reason |\n|---|---|---|\n",
       line, outcomes.size(), passed(outcomes, &Outcome::cpu), passed(outcomes, &Outcome::numpy));
   for (const auto& [name, outcome] : outcomes) {
-    const std::string short_name = name.rfind("test_", 0) == 0 ? name.substr(5) : name;
+    const std::string short_name = name.starts_with("test_") ? name.substr(5) : name;
     if (!outcome.cpu.empty())
       text += fmt::format("| {} | {} | {} |\n", short_name, outcome.cpu == outcome.numpy ? "all" : "CPU",
                           outcome.cpu);

@@ -28,6 +28,8 @@ packages_build="
   libfmt-dev            # messages
   libgtest-dev          # tests
   libgmock-dev          # tests
+  libonnx-testdata      # tests: ONNX's own node cases
+  python3-numpy         # tests: runs what is printed for NumPy
 "
 # One release for every Debian, so that all machines format and warn alike.
 packages_clang="

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <map>
 
@@ -39,6 +40,12 @@ std::string compare(const TargetResult& got, const OnnxCase& c) {
     if (!wrong.empty()) return fmt::format("output {}: {}", k, wrong);
   }
   return "";
+}
+
+// What compare() says, as against a refusal.
+bool differs(const std::string& what) {
+  const size_t end = what.find_first_not_of("0123456789", std::strlen("output "));
+  return what.starts_with("output ") && end != std::string::npos && what[end] == ':';
 }
 
 std::map<std::string, Outcome> run_cases(const std::string& folder, bool with_numpy) {
@@ -119,6 +126,21 @@ TEST(OnnxNodeCases, PassOnTheCpuAndInNumpy) {
   if (!no_numpy.empty()) GTEST_SKIP() << "not in NumPy: " << no_numpy;
   EXPECT_GE(static_cast<double>(passed(outcomes, &Outcome::numpy)), least) << table;
   EXPECT_EQ(read_file(FLOE_SOURCE_DIR "/docs/onnx-ops.md"), table) << "tools/onnx_table.sh writes it anew";
+}
+
+// Debian's package of the cases (libonnx-testdata) has operators of every kind: each is right or refused, and
+// none of those that are taken gives other numbers.
+TEST(OnnxNodeCases, OfDebianAreRightOrRefused) {
+  constexpr const char* kFolder = "/usr/share/libonnx-testdata/data/node";
+  if (!std::filesystem::exists(kFolder)) GTEST_SKIP() << "no " << kFolder << ": libonnx-testdata";
+  const std::map<std::string, Outcome> outcomes = run_cases(kFolder, false);
+  std::string wrong;
+  for (const auto& [name, outcome] : outcomes) {
+    if (differs(outcome.cpu)) wrong += name + ": " + outcome.cpu + "\n";
+  }
+  EXPECT_EQ(wrong, "");
+  const double least = 0.6 * static_cast<double>(outcomes.size());
+  EXPECT_GE(static_cast<double>(passed(outcomes, &Outcome::cpu)), least) << "of " << outcomes.size();
 }
 
 }  // namespace

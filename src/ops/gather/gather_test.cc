@@ -2,8 +2,11 @@
 
 #include <gmock/gmock.h>
 
+#include <cmath>
+
 #include "ops/all.h"
 #include "testing/op_case.h"
+#include "testing/test_device.h"
 
 namespace floe {
 namespace {
@@ -50,6 +53,7 @@ TEST(Gather, HasAGradient) {
 }
 
 TEST(Gather, RefusesIndicesOutside) {
+  FLOE_NEEDS_CPU();  // a kernel on a GPU cannot
   for (const int64_t index : {int64_t{-1}, int64_t{3}, INT64_MAX, INT64_MIN}) {
     Tensor indices(DType::i64, {2});
     indices.as<int64_t>()[1] = index;
@@ -61,6 +65,19 @@ TEST(Gather, RefusesIndicesOutside) {
     } catch (const Error& e) {
       EXPECT_EQ(std::string(e.what()), fmt::format("[gather] index {} at position 1 is outside 0..2", index));
     }
+  }
+}
+
+TEST(GatherCuda, GivesNanForAnIndexOutsideAndReadsNothing) {
+  FLOE_NEEDS_CUDA();
+  const CaseInput indices = CaseInput::of(Tensor::from_ints({4}, {1, -1, 3, INT32_MAX}));
+  const std::vector<Tensor> floats =
+      run_kernel({"gather", {CaseInput::normal({3, 2}), indices}, {{"axis", int64_t{0}}}});
+  const std::vector<Tensor> integers = run_kernel(
+      {"gather", {CaseInput::integers({3, 2}, 1, 9, DType::i64), indices}, {{"axis", int64_t{0}}}});
+  for (int64_t i = 0; i < 8; ++i) {
+    EXPECT_EQ(std::isnan(floats[0].at(i)), i >= 2) << i;
+    EXPECT_EQ(integers[0].at(i) == 0, i >= 2) << i;
   }
 }
 

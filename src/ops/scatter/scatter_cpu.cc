@@ -6,43 +6,12 @@
 #include "base/error.h"
 #include "device/cpu/thread_pool.h"
 #include "kernel/kernel.h"
+#include "ops/scatter/scatter_join_kernel.h"
 
 namespace floe {
 namespace {
 
 constexpr int64_t kColumns = 1 << 10;  // elements of a row that one task has
-
-enum class Join { none, add, mul, max, min };
-
-Join join_of(const std::string& name) {
-  return name == "add"   ? Join::add
-         : name == "mul" ? Join::mul
-         : name == "max" ? Join::max
-         : name == "min" ? Join::min
-                         : Join::none;
-}
-
-template <class T>
-T joined(Join join, T a, T b) {
-  switch (join) {
-    case Join::add:
-    case Join::mul:
-      if constexpr (std::is_integral_v<T>) {  // wraps
-        using U = std::make_unsigned_t<T>;
-        const uint64_t ua = static_cast<U>(a), ub = static_cast<U>(b);
-        return static_cast<T>(join == Join::add ? ua + ub : ua * ub);
-      } else {
-        return join == Join::add ? a + b : a * b;
-      }
-    case Join::max:
-      return a != a ? a : (a > b ? a : b);
-    case Join::min:
-      return a != a ? a : (a < b ? a : b);
-    case Join::none:
-      break;
-  }
-  return b;
-}
 
 template <class T>
 BoundKernel bind(const KernelCall& call) {

@@ -6,6 +6,7 @@
 
 #include "ops/all.h"
 #include "testing/op_case.h"
+#include "testing/test_device.h"
 
 namespace floe {
 namespace {
@@ -76,6 +77,10 @@ TEST(Scatter, RefusesWhatDoesNotFit) {
   EXPECT_EQ(message(x, z, "none"), "[scatter] indices must be i32 or i64 of rank 1, got f32[3, 4]");
   EXPECT_EQ(message(at, z, "xor"), "[scatter] reduction 'xor' is unknown; none, add, mul, max and min are");
   EXPECT_EQ(message(at, z, "add"), "");
+}
+
+TEST(Scatter, RefusesIndicesOutside) {
+  FLOE_NEEDS_CPU();  // a kernel on a GPU cannot
   const OpCase outside{
       "scatter",
       {CaseInput::normal({3}), CaseInput::of(Tensor::from_ints({1}, {3})), CaseInput::normal({1})},

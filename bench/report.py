@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MARK = re.compile(r"(<!-- bench:([a-z-]+)( zh)? -->\n).*?(<!-- /bench -->)", re.S)
+MARK = re.compile(r"(<!-- bench:([a-z0-9-]+)( zh)? -->\n).*?(<!-- /bench -->)", re.S)
 PHASES = ("projections", "attention", "vocabulary", "encoder", "other")
 
 PEER_COLOURS = {"Floe": "#2a6f97", "PyTorch, plain": "#bbbbbb", "PyTorch, FlashAttention": "#e07a5f",

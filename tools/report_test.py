@@ -101,6 +101,7 @@ class Report(unittest.TestCase):
         self.assertIn("| 1 | 64 | 90.0 | 100 | 0.90 | 8.00 / 16.0 |", text)
         self.assertIn("| 投影 | 0.500 | 1.00 |", text)
         self.assertIn("| beam 4, batch 1, length 32 | tokens/s | 7.00 | 3.50 (CTranslate2) | **2.00** |", text)
+        self.assertNotIn("-->\n<!-- /bench", text)  # no table is left as it was
 
     def test_each_peer_has_a_column(self):
         readme = self.root / "README.md"

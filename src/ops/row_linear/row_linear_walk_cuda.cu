@@ -4,6 +4,7 @@
 // tile of weights, which comes through a ring that the first of them fills.
 #include <algorithm>
 
+#include "device/cuda/current_device.h"
 #include "ops/row_linear/row_linear_wide_cuda.cuh"
 
 namespace floe {
@@ -154,14 +155,6 @@ __global__ void __launch_bounds__(kThreads, 1)
 #endif
 }
 
-int processors() {
-  int device = 0, count = 0;
-  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
-  check_cuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device),
-             "cudaDeviceGetAttribute");
-  return count;
-}
-
 template <class S>
 void start(const RowLinearCall& call, void* stream) {
   WalkCall walk{};
@@ -169,10 +162,10 @@ void start(const RowLinearCall& call, void* stream) {
   const int64_t rows = S::kHalves * kTileRows;
   walk.linear.row_tiles = (call.m + rows - 1) / rows;
   walk.column_tiles = static_cast<int>((call.n + kColumns - 1) / kColumns);
-  static const int64_t kProcessors = processors();
+  const int64_t processors = multiprocessors();
   // Many tiles of rows balance themselves.
   const int64_t blocks =
-      walk.linear.row_tiles > kProcessors ? 4 : std::max<int64_t>(1, kProcessors / walk.linear.row_tiles);
+      walk.linear.row_tiles > processors ? 4 : std::max<int64_t>(1, processors / walk.linear.row_tiles);
   walk.blocks_of_rows =
       static_cast<int>(std::min<int64_t>((walk.column_tiles + S::kRings - 1) / S::kRings, blocks));
   walk.rings = static_cast<int>(call.k) / kPanel * kRowsPanel * S::kHalves;
@@ -190,7 +183,7 @@ void start(const RowLinearCall& call, void* stream) {
 
 bool walk_serves(int64_t m, int64_t n, int64_t k) {
   const int64_t tiles = ((m + kTileRows - 1) / kTileRows) * ((n + kColumns - 1) / kColumns);
-  return k <= kMostResident && tiles > 132 && wide_serves(n, k);
+  return k <= kMostResident && tiles > multiprocessors() && wide_serves(n, k);
 }
 
 void start_walk(const RowLinearCall& call, void* stream) {

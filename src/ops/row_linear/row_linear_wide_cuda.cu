@@ -4,6 +4,7 @@
 // ring of panels.
 #include <algorithm>
 
+#include "device/cuda/current_device.h"
 #include "ops/row_linear/row_linear_wide_cuda.cuh"
 
 namespace floe {
@@ -270,8 +271,7 @@ RowTile wide_tile(int64_t m, int64_t n, int64_t k) {
 
 bool wide_serves(int64_t n, int64_t k) {
   if (n % 2 != 0 || k <= 0 || k % (kPanel * splits_for(k)) != 0) return false;
-  static const bool kCan = device_can_overlap();  // sm_90
-  return kCan;
+  return device_is_sm90();
 }
 
 void start_wide(const RowLinearCall& call, RowTile tile, void* stream) {

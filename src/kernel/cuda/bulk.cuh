@@ -1,9 +1,7 @@
 // Contiguous bulk copies of the copy engine (sm_90), and counters that order blocks of one grid among each
 // other. Addresses and sizes are multiples of 16 bytes.
 #pragma once
-#include <cuda_runtime.h>
-
-#include <cstdint>
+#include "kernel/cuda/tma.cuh"
 
 namespace floe {
 
@@ -15,7 +13,8 @@ __device__ inline void bulk_load(uint32_t to_shared, const void* from, uint32_t 
       "l"(from), "r"(bytes), "r"(barrier)
       : "memory");
 }
-// Shared memory to memory, as it is or added to the floats there. Belongs to the thread's next group.
+// Shared memory to memory, as it is or added to the floats there. Belongs to the thread's next group
+// (tma.cuh: commit_stores).
 __device__ inline void bulk_store(void* to, uint32_t from_shared, uint32_t bytes) {
   asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;\n" ::"l"(to), "r"(from_shared),
                "r"(bytes)
@@ -26,11 +25,6 @@ __device__ inline void bulk_add(float* to, uint32_t from_shared, uint32_t bytes)
                "r"(from_shared), "r"(bytes)
                : "memory");
 }
-__device__ inline void commit_bulk() { asm volatile("cp.async.bulk.commit_group;\n" ::: "memory"); }
-// Until what this thread committed has read its shared memory.
-__device__ inline void wait_bulk_read() { asm volatile("cp.async.bulk.wait_group.read 0;\n" ::: "memory"); }
-// Until it has been written, too.
-__device__ inline void wait_bulk_written() { asm volatile("cp.async.bulk.wait_group 0;\n" ::: "memory"); }
 
 // Orders ordinary accesses to memory and shared memory before those of the copy engine and the tensor cores,
 // and the other way round.

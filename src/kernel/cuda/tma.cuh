@@ -1,5 +1,5 @@
 // The copy engine of sm_90: boxes of a tensor of up to four dims between global and shared memory, as
-// tensor_map.h describes them. (PTX ISA, "cp.async.bulk.tensor", "cp.reduce.async.bulk".)
+// tensor_map.h describes them. (PTX ISA, "cp.async.bulk.tensor".)
 //
 // One thread starts a copy. Coordinates are elements, innermost dim first, of the box's corner. Elements
 // outside the tensor arrive as zeros and are not written; their bytes count for the barrier nevertheless.
@@ -49,38 +49,12 @@ __device__ inline void load_box(const CUtensorMap* map, uint32_t bar, uint32_t t
       : "memory");
 }
 
-// The same box for every block of the cluster whose bit is in `blocks`: it arrives at the same offset of each
-// one's shared memory, and the barrier at the same offset learns of it.
-__device__ inline void load_box_for_all(const CUtensorMap* map, uint32_t bar, uint32_t to,
-                                        const BoxCorner& corner, uint16_t blocks, uint64_t policy) {
-  asm volatile(
-      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster"
-      ".L2::cache_hint [%0], [%1, {%3, %4, %5, %6}], [%2], %7, %8;\n" ::"r"(to),
-      "l"(map), "r"(bar), "r"(corner.at[0]), "r"(corner.at[1]), "r"(corner.at[2]), "r"(corner.at[3]),
-      "h"(blocks), "l"(policy)
-      : "memory");
-}
-
 // After publish_shared_stores() and a barrier of those who wrote the box; committed by commit_stores().
 __device__ inline void store_box(const CUtensorMap* map, uint32_t from, const BoxCorner& corner) {
   asm volatile(
       "cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4, %5}], [%1];\n" ::"l"(map),
       "r"(from), "r"(corner.at[0]), "r"(corner.at[1]), "r"(corner.at[2]), "r"(corner.at[3])
       : "memory");
-}
-// Adds the box to what lies there. The order of additions by several blocks is that of their arrival.
-__device__ inline void add_box(const CUtensorMap* map, uint32_t from, const BoxCorner& corner) {
-  asm volatile(
-      "cp.reduce.async.bulk.tensor.4d.global.shared::cta.add.tile.bulk_group [%0, {%2, %3, %4, %5}], "
-      "[%1];\n" ::"l"(map),
-      "r"(from), "r"(corner.at[0]), "r"(corner.at[1]), "r"(corner.at[2]), "r"(corner.at[3])
-      : "memory");
-}
-// Adds `bytes` (a multiple of 16) of floats that lie in one piece on both sides.
-__device__ inline void add_floats(float* to, uint32_t from, uint32_t bytes) {
-  asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;\n" ::"l"(to),
-               "r"(from), "r"(bytes)
-               : "memory");
 }
 
 __device__ inline void commit_stores() { asm volatile("cp.async.bulk.commit_group;\n" ::: "memory"); }

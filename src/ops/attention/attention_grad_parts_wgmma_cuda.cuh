@@ -111,10 +111,10 @@ __device__ void add_parts(const GradWork<T, kD>& w) {
           fence_engine();
           bulk_add(slot, w.base + Tile::kAtDq, Tile::kDqBytes);
         }
-        commit_bulk();
-        wait_bulk_read();
+        commit_stores();
+        wait_stores_read<0>();
         arrive(w.bars.dq_empty());
-        wait_bulk_written();
+        wait_stores<0>();
         fence_engine();
         release_count(counter, 1);
       } else if (lane == 0) {

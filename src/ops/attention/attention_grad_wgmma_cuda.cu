@@ -62,7 +62,8 @@ __device__ void load_tiles(const GradWork<T, kD>& w) {
 }
 
 template <class T, int kD>
-__global__ __launch_bounds__(384, 1) void wgmma_grad_kernel(const __grid_constant__ WgmmaGrad<T> f) {
+__global__ __launch_bounds__(GradTile<kD>::kThreads,
+                             1) void wgmma_grad_kernel(const __grid_constant__ WgmmaGrad<T> f) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ unsigned char floe_grad_shared[];
   __shared__ uint32_t ticket;
@@ -85,14 +86,14 @@ __global__ __launch_bounds__(384, 1) void wgmma_grad_kernel(const __grid_constan
   __syncthreads();
   const GradWork<T, kD> work(f, base, ticket);
   if (threadIdx.x < 128) {
-    give_back_registers<24>();
+    give_back_registers<GradTile<kD>::kMoveRegisters>();
     if (threadIdx.x >= 32) {
       add_parts(work);
     } else if (threadIdx.x == 0) {
       load_tiles(work);
     }
   } else {
-    take_registers<240>();
+    take_registers<GradTile<kD>::kComputeRegisters>();
     float dk[kD / 2], dv[kD / 2];
 #pragma unroll
     for (int i = 0; i < kD / 2; ++i) dk[i] = dv[i] = 0;

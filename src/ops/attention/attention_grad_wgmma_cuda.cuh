@@ -16,6 +16,8 @@ struct GradTile {
   static constexpr int kKeys = 128;                     // of a block: 64 for each of two warpgroups
   static constexpr int kPanels = kD / 64;
   static constexpr int kThreads = 384;  // a warpgroup that moves data, two that compute
+  static constexpr int kMoveRegisters = 24, kComputeRegisters = 240;
+  static_assert(kMoveRegisters + 2 * kComputeRegisters <= 3 * registers_at_start(kThreads));
   static constexpr uint32_t kKeyBytes = kKeys * kD * 2;
   static constexpr uint32_t kQueryBytes = kQueries * kD * 2;
   static constexpr uint32_t kRowBytes = 2 * kQueries * 4;  // lse and delta of a step's queries

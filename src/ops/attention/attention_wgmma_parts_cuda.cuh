@@ -44,6 +44,8 @@ struct WgmmaForwardTraits {
 
   static_assert(kD % 64 == 0 && kD <= 256 && kN % 16 == 0 && kN <= 256);
   static_assert(kWarpgroups == 2 || kWarpgroups == 3);
+  static_assert(kWarpgroups * kRegisters + kBringRegisters <=
+                (kWarpgroups + 1) * registers_at_start(kThreads));
   static_assert(kKeyPanel % 1024 == 0, "the swizzle repeats every 1024 bytes");
   static_assert(kBytes <= 227 * 1024, "what a block of sm_90 may have");
 };
